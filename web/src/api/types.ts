@@ -1,0 +1,95 @@
+/** The shapes of the HTTP API's JSON, as /openapi.json describes them. */
+
+export type SessionState =
+  | "pending"
+  | "running"
+  | "hibernating"
+  | "hibernated"
+  | "waking"
+  | "terminating"
+  | "terminated"
+  | "failed";
+
+export type Protocol = "vnc" | "terminal";
+
+export interface Resources {
+  cpu?: string;
+  memory?: string;
+}
+
+export interface Session {
+  id: string;
+  name: string;
+  user: string;
+  template: string;
+  protocol: Protocol;
+  state: SessionState;
+  desiredState: string;
+  generation: number;
+  reason?: string;
+  reasonCode?: string;
+  /** Whether launching the same again may succeed; it means something only in state failed. */
+  retryable: boolean;
+  agentId?: string;
+  platform?: string;
+  region?: string;
+  resources: Resources;
+  createdAt: string;
+  updatedAt: string;
+  stateSince: string;
+}
+
+export interface MissingNeed {
+  command: string;
+  install: string;
+}
+
+export interface Template {
+  name: string;
+  displayName: string;
+  description?: string;
+  icon?: string;
+  protocol: Protocol;
+  platforms?: string[];
+  resources?: Resources;
+  available: boolean;
+  reason?: string;
+  missing?: MissingNeed[];
+}
+
+export interface Agent {
+  id: string;
+  platform: string;
+  region?: string;
+  status: string;
+  sessions: number;
+  capacity?: Record<string, unknown>;
+}
+
+export interface User {
+  id: string;
+  name: string;
+  role: string;
+}
+
+export interface Ticket {
+  ticket: string;
+  expiresAt: string;
+}
+
+export interface Page<Item> {
+  items: Item[];
+  nextCursor?: string;
+}
+
+export interface LaunchRequest {
+  /** Chosen here, so that the same request may be sent again without launching twice. */
+  id: string;
+  template: string;
+  name?: string;
+}
+
+/** Tells whether nothing can follow the state. */
+export function isEnded(state: SessionState): boolean {
+  return state === "terminated" || state === "failed";
+}

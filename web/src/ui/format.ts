@@ -1,0 +1,56 @@
+import type { Session, SessionState } from "../api/types";
+
+const stateWords: Record<SessionState, string> = {
+  pending: "Starting",
+  running: "Running",
+  hibernating: "Going to sleep",
+  hibernated: "Asleep",
+  waking: "Waking up",
+  terminating: "Stopping",
+  terminated: "Ended",
+  failed: "Failed",
+};
+
+/** The state in a person's words. */
+export function stateLabel(state: SessionState): string {
+  return stateWords[state] ?? state;
+}
+
+/**
+ * Why the session is where it is: the server's reason, or for a session on its
+ * way somewhere what it waits for. Undefined when there is nothing to explain.
+ */
+export function explain(session: Session): string | undefined {
+  if (session.reason) return session.reason;
+  const agent = session.agentId ? `agent ${session.agentId}` : undefined;
+  switch (session.state) {
+    case "pending":
+      return agent ? `Waiting for ${agent} to start it.` : "Waiting for an agent to take it.";
+    case "waking":
+      return agent ? `Waiting for ${agent} to wake it up.` : undefined;
+    case "terminating":
+      return agent ? `Waiting for ${agent} to stop it.` : undefined;
+    case "failed":
+      return "The server gave no reason.";
+    default:
+      return undefined;
+  }
+}
+
+/** How long ago a moment was, roughly: "just now", "5 min ago", "3 h ago", "2 days ago". */
+export function ago(moment: string, now: number): string {
+  const seconds = Math.max(0, Math.floor((now - Date.parse(moment)) / 1000));
+  if (Number.isNaN(seconds)) return "";
+  if (seconds < 45) return "just now";
+  const minutes = Math.max(1, Math.round(seconds / 60));
+  if (minutes < 60) return `${minutes} min ago`;
+  const hours = Math.round(minutes / 60);
+  if (hours < 36) return `${hours} h ago`;
+  const days = Math.round(hours / 24);
+  return `${days} days ago`;
+}
+
+/** A count with its noun: "1 agent", "2 agents". */
+export function count(amount: number, noun: string): string {
+  return `${amount} ${noun}${amount === 1 ? "" : "s"}`;
+}

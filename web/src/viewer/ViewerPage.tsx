@@ -1,0 +1,237 @@
+import type { JSX } from "preact";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { streamUrl, type Api } from "../api/client";
+import { asProblem, type Problem } from "../api/problem";
+import { isEnded } from "../api/types";
+import { newSessionId } from "../launch/id";
+import type { Router } from "../router";
+import type { Console } from "../store/console";
+import { useStore } from "../store/store";
+import { StopDialog } from "../ui/StopDialog";
+import { readClipboard, readPermission, writeClipboard } from "./clipboard";
+import type { Display, DisplayOptions, Quality } from "./display";
+import { isToolbarShortcut } from "./keys";
+import { Link, type LinkStatus } from "./link";
+import { Overlay } from "./Overlay";
+import { judgePhase } from "./phase";
+import { Toolbar } from "./Toolbar";
+
+interface ViewerPageProps {
+  id: string;
+  api: Api;
+  model: Console;
+  router: Router;
+}
+
+/** How long the viewer waits before it asks again for a session that it could not read. */
+const rereadMs = 3_000;
+
+/** A session, filling the window. */
+export function ViewerPage({ id, api, model, router }: ViewerPageProps): JSX.Element {
+  const session = useStore(model.store, (state) => state.sessions.get(id));
+  const launch = useStore(model.store, (state) => state.launches.get(id));
+  const [missing, setMissing] = useState(false);
+  const [problem, setProblem] = useState<Problem>();
+  const [link, setLink] = useState<LinkStatus>();
+  const [stopping, setStopping] = useState(false);
+  const [scaled, setScaled] = useState(false);
+  const [quality, setQuality] = useState<Quality>("balanced");
+  const [copied, setCopied] = useState<{ text: string; placed: boolean }>();
+  const root = useRef<HTMLDivElement>(null);
+  const screen = useRef<HTMLDivElement>(null);
+  const display = useRef<Display | null>(null);
+  const lastShown = useRef<Display | null>(null);
+  const current = useRef<Link | null>(null);
+  const settings = useRef({ scaled, quality });
+  settings.current = { scaled, quality };
+
+  useEffect(() => {
+    // After a reload the server may not have heard of the launch: the same id makes repeating it safe.
+    const pending = router.pendingLaunch();
+    if (pending?.id === id && !model.store.get().launches.has(id) && !model.store.get().sessions.has(id)) {
+      void model.launch(pending);
+    }
+  }, [id]);
+
+  useEffect(() => {
+    if (session && !launch && router.pendingLaunch()) router.launchAnswered();
+  }, [session, launch]);
+
+  // Without a launch under way, the session is read until the server knows or denies it.
+  const unknown = session === undefined && launch === undefined && !missing;
+  useEffect(() => {
+    if (!unknown) return;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    let over = false;
+    const read = async (): Promise<void> => {
+      try {
+        const found = await model.refreshSession(id);
+        if (!over) setMissing(!found);
+      } catch (thrown) {
+        if (over) return;
+        setProblem(asProblem(thrown));
+        timer = setTimeout(() => void read(), rereadMs);
+      }
+    };
+    void read();
+    return () => {
+      over = true;
+      clearTimeout(timer);
+    };
+  }, [id, unknown]);
+
+  const running = session?.state === "running";
+  const protocol = session?.protocol;
+  useEffect(() => {
+    if (!running || !protocol) return;
+    const opened = new Link({
+      address: async () => streamUrl(window.location, id, (await api.ticket(id)).ticket),
+      async open(address, onLive) {
+        const target = screen.current;
+        if (!target) throw new Error("The page has no place for the session.");
+        const open = await loadDisplay(protocol);
+        const shown = open({
+          target,
+          address,
+          ...settings.current,
+          onLive() {
+            lastShown.current?.discard();
+            lastShown.current = shown;
+            onLive();
+            if (!document.querySelector("dialog[open]")) shown.focus();
+            void syncClipboard(shown, protocol === "vnc");
+          },
+          onCopied: (text) => void writeClipboard(text).then((placed) => setCopied({ text, placed })),
+        });
+        display.current = shown;
+        void shown.closed.then(() => {
+          if (lastShown.current !== shown) shown.discard();
+        });
+        return shown;
+      },
+      onStatus: setLink,
+      onLost() {
+        display.current = null;
+        // The reason for the loss may be the session's end.
+        void model.refreshSession(id).then(
+          (found) => setMissing(!found),
+          () => undefined,
+        );
+      },
+    });
+    current.current = opened;
+    return () => {
+      opened.stop();
+      current.current = null;
+      display.current = null;
+      setLink(undefined);
+    };
+  }, [id, running, protocol]);
+
+  useEffect(() => () => lastShown.current?.discard(), []);
+
+  useEffect(() => {
+    const retry = (): void => current.current?.retryNow();
+    const onFocus = (): void => {
+      if (display.current) void syncClipboard(display.current, protocol === "vnc");
+    };
+    const onKey = (event: KeyboardEvent): void => {
+      if (event.type !== "keydown" || !isToolbarShortcut(event)) return;
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      display.current?.releaseKeys();
+      root.current?.querySelector<HTMLElement>("[data-toolbar-first]")?.focus();
+    };
+    window.addEventListener("online", retry);
+    window.addEventListener("focus", onFocus);
+    window.addEventListener("keydown", onKey, { capture: true });
+    return () => {
+      window.removeEventListener("online", retry);
+      window.removeEventListener("focus", onFocus);
+      window.removeEventListener("keydown", onKey, { capture: true });
+    };
+  }, [protocol]);
+
+  const name = session?.name ?? launch?.request.name ?? "Session";
+  useEffect(() => {
+    document.title = `${name} · StreamSpace`;
+  }, [name]);
+
+  const phase = useMemo(() => judgePhase({ session, launch, missing, problem, link }), [session, launch, missing, problem, link]);
+  const home = (): void => router.home();
+  const again = (): void => {
+    const template = session?.template ?? launch?.request.template;
+    if (!template) return home();
+    model.forgetLaunch(id);
+    const wanted = session?.name ?? launch?.request.name;
+    const request = { id: newSessionId(template), template, ...(wanted ? { name: wanted } : {}) };
+    void model.launch(request);
+    router.session(request.id, request);
+  };
+
+  return (
+    <div ref={root} class="viewer" data-phase={phase.kind}>
+      <Toolbar
+        name={name}
+        phase={phase}
+        protocol={protocol}
+        display={display}
+        copied={copied}
+        scaled={scaled}
+        quality={quality}
+        onScaled={(value) => {
+          setScaled(value);
+          display.current?.setScaled?.(value);
+        }}
+        onQuality={(value) => {
+          setQuality(value);
+          display.current?.setQuality?.(value);
+        }}
+        onBack={home}
+        {...(session && !isEnded(session.state) && session.state !== "terminating" ? { onStop: () => setStopping(true) } : {})}
+        onFullscreen={() => toggleFullscreen(root.current)}
+      />
+      <main class="screen" data-testid="viewer" aria-label={`Screen of ${name}`}>
+        <div ref={screen} class={`screen-target ${protocol ?? ""}`} data-testid={protocol === "terminal" ? "terminal" : undefined} />
+      </main>
+      {phase.kind !== "live" && <Overlay phase={phase} onBack={home} onAgain={again} onRetry={() => current.current?.retryNow()} />}
+      {stopping && session && <StopDialog session={session} stop={() => model.stop(id)} onDone={() => setStopping(false)} />}
+    </div>
+  );
+}
+
+/** Loads what a protocol needs only when a session speaks it. */
+async function loadDisplay(protocol: string): Promise<(options: DisplayOptions) => Display> {
+  if (protocol === "terminal") return (await import("./terminal")).openTerminal;
+  return (await import("./vnc")).openVnc;
+}
+
+/**
+ * Brings the system's clipboard into the session where the browser lets it. A
+ * terminal has no clipboard to bring it to: pasting is what users do there.
+ */
+async function syncClipboard(display: Display, wanted: boolean): Promise<void> {
+  if (!wanted || !document.hasFocus() || (await readPermission()) !== "granted") return;
+  const text = await readClipboard();
+  if (text !== undefined) display.paste(text);
+}
+
+function toggleFullscreen(root: HTMLElement | null): void {
+  if (document.fullscreenElement) {
+    void document.exitFullscreen();
+    return;
+  }
+  void root?.requestFullscreen().then(
+    // Chromium then hands over keys like Alt+Tab and Escape too; holding Escape still leaves.
+    () => keyboardOf(navigator)?.lock().catch(() => undefined),
+    () => undefined,
+  );
+}
+
+interface KeyboardLock {
+  lock(): Promise<void>;
+}
+
+function keyboardOf(browser: Navigator): KeyboardLock | undefined {
+  return (browser as Navigator & { keyboard?: KeyboardLock }).keyboard;
+}

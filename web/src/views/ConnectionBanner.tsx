@@ -1,0 +1,27 @@
+import type { JSX } from "preact";
+import type { Console } from "../store/console";
+import { useStore } from "../store/store";
+import { ProblemNote } from "../ui/ProblemNote";
+
+/** Says so when what the page shows may be out of date. */
+export function ConnectionBanner({ model }: { model: Console }): JSX.Element | null {
+  const problem = useStore(model.store, (state) => state.problem);
+  const stream = useStore(model.store, (state) => state.stream);
+  if (problem) {
+    return (
+      <ProblemNote problem={problem}>
+        <button type="button" class="button small" onClick={() => model.retry()}>
+          Try again
+        </button>
+      </ProblemNote>
+    );
+  }
+  if (stream === "reconnecting") {
+    return (
+      <p class="banner" role="status">
+        <span class="spinner" aria-hidden="true" /> Live updates are interrupted. Reconnecting…
+      </p>
+    );
+  }
+  return null;
+}
