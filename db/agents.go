@@ -1,0 +1,227 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/streamspace/streamspace/models"
+	"github.com/streamspace/streamspace/wire"
+)
+
+// AgentFilter restricts a list of agents; an empty field restricts nothing.
+type AgentFilter struct {
+	Platform, Region, ClusterID, Status string
+}
+
+// agentColumns ends with the number of live sessions, so that a list with load
+// is one query however many agents there are.
+const agentColumns = `a.id, a.cluster_id, a.cluster_name, a.platform, a.region, a.status, a.capacity, a.metadata,
+	a.facilities, a.epoch, a.last_heartbeat, a.created_at, a.updated_at, coalesce(load.sessions, 0)`
+
+const agentTables = ` FROM agents a LEFT JOIN (
+	SELECT agent_id, count(*) AS sessions FROM sessions
+	WHERE state NOT IN ('terminated', 'failed') AND state <> 'hibernated' GROUP BY agent_id
+) load ON load.agent_id = a.id`
+
+func scanAgent(row scanner) (models.Agent, error) {
+	var agent models.Agent
+	err := row.Scan(&agent.ID, &agent.ClusterID, &agent.ClusterName, &agent.Platform, &agent.Region, &agent.Status,
+		jsonColumn{&agent.Capacity}, jsonColumn{&agent.Metadata}, jsonColumn{&agent.Facilities}, &agent.Epoch,
+		optionalTime{&agent.LastHeartbeat}, timeColumn{&agent.CreatedAt}, timeColumn{&agent.UpdatedAt}, &agent.Sessions)
+	return agent, err
+}
+
+// RegisterAgent writes what the agent says of itself. Status and epoch of a
+// known agent stay; a new one is offline. created tells which it was.
+func (d *Database) RegisterAgent(ctx context.Context, agent models.Agent, now time.Time) (stored models.Agent, created bool, err error) {
+	capacity, err := asJSON(agent.Capacity)
+	if err != nil {
+		return stored, false, fmt.Errorf("register agent: %w", err)
+	}
+	metadata, err := asJSON(agent.Metadata)
+	if err != nil {
+		return stored, false, fmt.Errorf("register agent: %w", err)
+	}
+	err = d.write(ctx, "register agent", func(ctx context.Context, t *tx) error {
+		inserted, err := t.exec(ctx, `INSERT INTO agents
+			(id, cluster_id, cluster_name, platform, region, status, capacity, metadata, created_at, updated_at)
+			VALUES ($1, $2, $3, $4, $5, 'offline', $6, $7, $8, $8) ON CONFLICT (id) DO NOTHING`,
+			agent.ID, agent.ClusterID, agent.ClusterName, agent.Platform, agent.Region, capacity, metadata, d.at(now))
+		if err != nil {
+			return err
+		}
+		created = inserted == 1
+		if !created {
+			if _, err := t.exec(ctx, `UPDATE agents SET cluster_id = $2, cluster_name = $3, platform = $4, region = $5,
+				capacity = $6, metadata = $7, updated_at = $8 WHERE id = $1`,
+				agent.ID, agent.ClusterID, agent.ClusterName, agent.Platform, agent.Region, capacity, metadata, d.at(now)); err != nil {
+				return err
+			}
+		}
+		stored, err = scanAgent(t.row(ctx, `SELECT `+agentColumns+agentTables+` WHERE a.id = $1`, agent.ID))
+		return err
+	})
+	return stored, created, err
+}
+
+// ConnectAgent issues the epoch of a new connection, always higher than any
+// before, and makes an offline agent online. A draining agent stays draining.
+// An agent that never registered gives models.CodeAgentUnknown.
+func (d *Database) ConnectAgent(ctx context.Context, agentID string, now time.Time) (epoch int64, err error) {
+	err = d.write(ctx, "connect agent", func(ctx context.Context, t *tx) error {
+		status, before, err := d.lockAgent(ctx, t, agentID)
+		if err != nil {
+			return err
+		}
+		epoch = before + 1
+		next := status
+		if status == models.AgentOffline {
+			next = models.AgentOnline
+		}
+		if _, err := t.exec(ctx, `UPDATE agents SET epoch = $2, status = $3, last_heartbeat = $4, updated_at = $4 WHERE id = $1`,
+			agentID, epoch, next, d.at(now)); err != nil {
+			return err
+		}
+		return d.recordAgent(ctx, t, agentID, status, next, "connected", now)
+	})
+	return epoch, err
+}
+
+// DisconnectAgent makes an online agent offline, if epoch still is its newest;
+// it reports whether that was so.
+func (d *Database) DisconnectAgent(ctx context.Context, agentID string, epoch int64, now time.Time) (current bool, err error) {
+	err = d.write(ctx, "disconnect agent", func(ctx context.Context, t *tx) error {
+		status, newest, err := d.lockAgent(ctx, t, agentID)
+		if err != nil || newest != epoch {
+			return err
+		}
+		current = true
+		if status != models.AgentOnline {
+			return nil
+		}
+		if _, err := t.exec(ctx, `UPDATE agents SET status = 'offline', updated_at = $2 WHERE id = $1`,
+			agentID, d.at(now)); err != nil {
+			return err
+		}
+		return d.recordAgent(ctx, t, agentID, status, models.AgentOffline, "disconnected", now)
+	})
+	return current, err
+}
+
+// RecordHeartbeat notes a sign of life on the connection with this epoch, and
+// reports false when a newer one exists: then nothing is written. Draining is
+// never ended by a heartbeat.
+func (d *Database) RecordHeartbeat(ctx context.Context, agentID string, epoch int64, heartbeat wire.Heartbeat, now time.Time) (current bool, err error) {
+	capacity, err := asJSON(heartbeat.Capacity)
+	if err != nil {
+		return false, fmt.Errorf("record heartbeat: %w", err)
+	}
+	err = d.write(ctx, "record heartbeat", func(ctx context.Context, t *tx) error {
+		written, err := t.exec(ctx, `UPDATE agents SET last_heartbeat = $3, updated_at = $3,
+			capacity = coalesce($4, capacity),
+			status = CASE WHEN $5 = 'draining' THEN 'draining' WHEN status = 'offline' THEN 'online' ELSE status END
+			WHERE id = $1 AND epoch = $2`, agentID, epoch, d.at(now), capacity, heartbeat.Status)
+		current = written == 1
+		return err
+	})
+	return current, err
+}
+
+// SetFacilities stores what the agent found on its machine; guarded as
+// RecordHeartbeat is.
+func (d *Database) SetFacilities(ctx context.Context, agentID string, epoch int64, present []string, now time.Time) (current bool, err error) {
+	facilities, err := asJSON(present)
+	if err != nil {
+		return false, fmt.Errorf("set facilities: %w", err)
+	}
+	err = d.write(ctx, "set facilities", func(ctx context.Context, t *tx) error {
+		written, err := t.exec(ctx, `UPDATE agents SET facilities = $3, updated_at = $4 WHERE id = $1 AND epoch = $2`,
+			agentID, epoch, facilities, d.at(now))
+		current = written == 1
+		return err
+	})
+	return current, err
+}
+
+// Agent gives one agent with its load, or models.CodeAgentUnknown.
+func (d *Database) Agent(ctx context.Context, agentID string) (models.Agent, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	agent, err := scanAgent(d.queryRow(ctx, `SELECT `+agentColumns+agentTables+` WHERE a.id = $1`, agentID))
+	if errors.Is(err, sql.ErrNoRows) {
+		return agent, agentUnknown(agentID)
+	}
+	if err != nil {
+		return agent, fmt.Errorf("read agent: %w", err)
+	}
+	return agent, nil
+}
+
+// agentFilter restricts agentTables with the parameters $1 to $4.
+const agentFilter = ` WHERE ($1 = '' OR a.platform = $1) AND ($2 = '' OR a.region = $2)
+	AND ($3 = '' OR a.cluster_id = $3) AND ($4 = '' OR a.status = $4)`
+
+// Agents lists agents by id, with their load.
+func (d *Database) Agents(ctx context.Context, filter AgentFilter, page Page) (agents []models.Agent, next string, err error) {
+	limit, err := page.limit()
+	if err != nil {
+		return nil, "", err
+	}
+	var after string
+	if _, err := page.position(&after); err != nil {
+		return nil, "", err
+	}
+	agents, err = queryAll(ctx, d, "list agents", scanAgent, `SELECT `+agentColumns+agentTables+agentFilter+
+		` AND a.id > $5 ORDER BY a.id LIMIT $6`,
+		filter.Platform, filter.Region, filter.ClusterID, filter.Status, after, limit+1)
+	if err != nil {
+		return nil, "", err
+	}
+	return cut(agents, limit, func(agent models.Agent) any { return agent.ID })
+}
+
+// Candidates lists every agent that passes the filter with its load, in one
+// query. The order means nothing.
+func (d *Database) Candidates(ctx context.Context, filter AgentFilter) ([]models.Agent, error) {
+	return queryAll(ctx, d, "list candidates", scanAgent, `SELECT `+agentColumns+agentTables+agentFilter,
+		filter.Platform, filter.Region, filter.ClusterID, filter.Status)
+}
+
+// lockAgent reads what guards an agent's writes, and holds the row on
+// PostgreSQL until the transaction ends.
+func (d *Database) lockAgent(ctx context.Context, t *tx, agentID string) (status string, epoch int64, err error) {
+	err = t.row(ctx, `SELECT status, epoch FROM agents WHERE id = $1`+d.forUpdate(), agentID).Scan(&status, &epoch)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", 0, agentUnknown(agentID)
+	}
+	return status, epoch, err
+}
+
+// requireEpoch fails unless epoch is the agent's newest, and holds it so until
+// the transaction ends.
+func (d *Database) requireEpoch(ctx context.Context, t *tx, agentID string, epoch int64) error {
+	_, newest, err := d.lockAgent(ctx, t, agentID)
+	if err != nil {
+		return err
+	}
+	if newest != epoch {
+		return models.Errorf(models.CodeEpochStale,
+			"connection %d of agent %q was replaced by connection %d", epoch, agentID, newest)
+	}
+	return nil
+}
+
+func (d *Database) recordAgent(ctx context.Context, t *tx, agentID, from, to, reason string, now time.Time) error {
+	if from == to {
+		return nil
+	}
+	return t.record(ctx, models.Event{Kind: models.EventAgentState, AgentID: agentID, From: from, To: to,
+		Actor: "agent:" + agentID, Reason: reason, At: now})
+}
+
+func agentUnknown(agentID string) error {
+	return models.Errorf(models.CodeAgentUnknown, "there is no agent %q; `streamspace agents list` shows them", agentID)
+}

@@ -1,0 +1,148 @@
+// Package db is the only package with SQL. It keeps everything that must
+// survive: agents, sessions, commands, templates, access rights and history,
+// in SQLite or PostgreSQL, behind methods that are whole transactions.
+//
+// Time comes in as the last parameter, from the caller's clock, and is stored
+// in UTC to the microsecond. A context without deadline gets one of 10 s.
+// All methods are safe for concurrent use.
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/mattn/go-sqlite3"
+)
+
+// Engine names a database engine.
+type Engine string
+
+// The engines.
+const (
+	SQLite   Engine = "sqlite"
+	Postgres Engine = "postgres"
+)
+
+// callWithin is the deadline of a call whose context has none.
+const callWithin = 10 * time.Second
+
+// Options configure a Database.
+type Options struct {
+	// Logger receives migrations; the default discards.
+	Logger *slog.Logger
+	// SessionChanged is called after each commit that changed a session, from
+	// the goroutine that committed; it must not block. It is a hint: a crash
+	// between commit and call loses it.
+	SessionChanged func(sessionID string)
+}
+
+// Database is an open database.
+type Database struct {
+	handle  *sql.DB
+	engine  Engine
+	options Options
+	// turn lets one writer at a time through to SQLite, so that writers wait
+	// here, in order and under their deadline, instead of spinning on a lock.
+	// Nil for PostgreSQL.
+	turn chan struct{}
+}
+
+// Open opens the database at url and checks that it answers. A url is
+// postgres://…, sqlite:PATH, or a path. A new SQLite file has mode 0600.
+func Open(ctx context.Context, url string, options Options) (*Database, error) {
+	if options.Logger == nil {
+		options.Logger = slog.New(slog.DiscardHandler)
+	}
+	var handle *sql.DB
+	var err error
+	if strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://") {
+		handle, err = sql.Open("pgx", url)
+	} else {
+		handle, err = openSQLite(strings.TrimPrefix(url, "sqlite:"))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	database := FromDB(handle)
+	database.options = options
+	if err := database.Ping(ctx); err != nil {
+		_ = handle.Close()
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	return database, nil
+}
+
+func openSQLite(path string) (*sql.DB, error) {
+	if path == "" {
+		return nil, errors.New("the SQLite path is empty")
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // SQLite would make it 0644
+	if err != nil {
+		return nil, err
+	}
+	if err := file.Close(); err != nil {
+		return nil, err
+	}
+	handle, err := sql.Open("sqlite3", "file:"+escapePath(path)+
+		"?_journal_mode=WAL&_synchronous=FULL&_txlock=immediate&_busy_timeout=5000&_foreign_keys=on&_cache_size=-16000")
+	if err != nil {
+		return nil, err
+	}
+	handle.SetMaxOpenConns(8)
+	handle.SetMaxIdleConns(8)
+	return handle, nil
+}
+
+// escapePath keeps a path from being read as the query of a file: URL.
+func escapePath(path string) string {
+	return strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(path)
+}
+
+// FromDB wraps a handle that is already open; its engine is found from its
+// driver. Close closes the handle.
+func FromDB(handle *sql.DB) *Database {
+	database := &Database{handle: handle, engine: Postgres,
+		options: Options{Logger: slog.New(slog.DiscardHandler)}}
+	switch handle.Driver().(type) {
+	case *sqlite3.SQLiteDriver:
+		database.engine = SQLite
+		database.turn = make(chan struct{}, 1)
+	case *stdlib.Driver:
+	}
+	return database
+}
+
+// DB gives the handle that every method uses.
+func (d *Database) DB() *sql.DB { return d.handle }
+
+// Engine tells which engine this is.
+func (d *Database) Engine() Engine { return d.engine }
+
+// Ping checks that the database answers.
+func (d *Database) Ping(ctx context.Context) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	return d.handle.PingContext(ctx)
+}
+
+// Close closes the handle.
+func (d *Database) Close() error { return d.handle.Close() }
+
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, has := ctx.Deadline(); has {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, callWithin)
+}

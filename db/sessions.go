@@ -1,0 +1,319 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/streamspace/streamspace/models"
+)
+
+const sessionColumns = `s.id, s.name, s.user_id, coalesce(u.name, ''), s.template, s.protocol, s.state, s.desired_state,
+	s.generation, s.reason, s.reason_code, s.retryable, s.agent_id, s.cluster_id, s.platform, s.region, s.cpu, s.memory,
+	s.spec, s.request_hash, s.created_at, s.updated_at, s.state_since`
+
+const sessionTables = ` FROM sessions s LEFT JOIN users u ON u.id = s.user_id`
+
+func sessionTargets(session *models.Session) []any {
+	return []any{&session.ID, &session.Name, &session.UserID, &session.User, &session.Template, text(&session.Protocol),
+		text(&session.State), text(&session.DesiredState), &session.Generation, text(&session.Reason),
+		text(&session.ReasonCode), &session.Retryable, text(&session.AgentID), text(&session.ClusterID),
+		text(&session.Platform), text(&session.Region), text(&session.Resources.CPU), text(&session.Resources.Memory),
+		jsonColumn{&session.Spec}, &session.RequestHash, timeColumn{&session.CreatedAt}, timeColumn{&session.UpdatedAt},
+		timeColumn{&session.StateSince}}
+}
+
+func scanSession(row scanner) (models.Session, error) {
+	var session models.Session
+	err := row.Scan(sessionTargets(&session)...)
+	return session, err
+}
+
+// Launch is a session that has found its agent, with the command that starts
+// it.
+type Launch struct {
+	Session models.Session
+	Command models.AgentCommand
+	Actor   string
+}
+
+// LaunchSession writes session, reservation, start command and history in one
+// transaction. The reservation is guarded: the agent must be online and below
+// its own limit of sessions, otherwise models.CodeNoSuitableAgent and nothing
+// is written. A repeat of the same request gives the existing session and
+// existed; another request with its id gives models.CodeSessionConflict.
+func (d *Database) LaunchSession(ctx context.Context, launch Launch, now time.Time) (session models.Session, existed bool, err error) {
+	err = d.write(ctx, "launch session", func(ctx context.Context, t *tx) error {
+		session, existed, err = d.earlierLaunch(ctx, t, launch.Session)
+		if existed || err != nil {
+			return err
+		}
+		if err := d.reserve(ctx, t, launch.Session.AgentID); err != nil {
+			return err
+		}
+		inserted, err := d.insertSession(ctx, t, launch.Session, now)
+		if err != nil {
+			return err
+		}
+		if !inserted { // another launch of the same id committed in between
+			session, existed, err = d.earlierLaunch(ctx, t, launch.Session)
+			return err
+		}
+		if session, err = d.lockSession(ctx, t, launch.Session.ID); err != nil {
+			return err
+		}
+		if err := d.insertCommand(ctx, t, launch.Command, now); err != nil {
+			return err
+		}
+		return t.recordSession(ctx, session, "", launch.Actor, now)
+	})
+	return session, existed, err
+}
+
+func (d *Database) earlierLaunch(ctx context.Context, t *tx, wanted models.Session) (models.Session, bool, error) {
+	session, err := d.lockSession(ctx, t, wanted.ID)
+	if models.CodeOf(err) == models.CodeSessionUnknown {
+		return session, false, nil
+	}
+	if err != nil {
+		return session, false, err
+	}
+	if session.RequestHash != wanted.RequestHash || session.UserID != wanted.UserID {
+		return models.Session{}, false, models.Errorf(models.CodeSessionConflict,
+			"the session id %q belongs to another request; choose another id, or none", wanted.ID)
+	}
+	return session, true, nil
+}
+
+// reserve checks that the agent may take one more session, and keeps others
+// from reserving there until the transaction ends.
+func (d *Database) reserve(ctx context.Context, t *tx, agentID string) error {
+	if _, _, err := d.lockAgent(ctx, t, agentID); err != nil {
+		return err
+	}
+	agent, err := scanAgent(t.row(ctx, `SELECT `+agentColumns+agentTables+` WHERE a.id = $1`, agentID))
+	if err != nil {
+		return err
+	}
+	if agent.Status != models.AgentOnline {
+		return &models.Error{Code: models.CodeNoSuitableAgent, Retryable: true,
+			Message: fmt.Sprintf("agent %q is %s", agentID, agent.Status)}
+	}
+	if limit := agent.MaxSessions(); limit > 0 && agent.Sessions >= limit {
+		return &models.Error{Code: models.CodeNoSuitableAgent, Retryable: true,
+			Message: fmt.Sprintf("agent %q has all its %d sessions", agentID, limit)}
+	}
+	return nil
+}
+
+func (d *Database) insertSession(ctx context.Context, t *tx, session models.Session, now time.Time) (bool, error) {
+	spec, err := asJSON(session.Spec)
+	if err != nil {
+		return false, err
+	}
+	inserted, err := t.exec(ctx, `INSERT INTO sessions (id, name, user_id, template, protocol, state, desired_state, generation,
+		agent_id, cluster_id, platform, region, cpu, memory, spec, request_hash, created_at, updated_at, state_since)
+		VALUES ($1, $2, $3, $4, $5, 'pending', 'running', 1, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14, $14)
+		ON CONFLICT (id) DO NOTHING`,
+		session.ID, session.Name, session.UserID, session.Template, string(session.Protocol), orNull(session.AgentID),
+		orNull(session.ClusterID), orNull(session.Platform), orNull(session.Region), orNull(session.Resources.CPU),
+		orNull(session.Resources.Memory), spec, session.RequestHash, d.at(now))
+	return inserted == 1, err
+}
+
+// Stop asks for a session's end.
+type Stop struct {
+	SessionID, CommandID, Actor string
+	DeadlineAt                  time.Time
+}
+
+// StopSession raises the generation, wants the session terminated and writes
+// the stop command, in one transaction. A session that is terminating or ended
+// is returned as it is, without a command, and so is one that never had an
+// agent, which ends at once.
+func (d *Database) StopSession(ctx context.Context, stop Stop, now time.Time) (session models.Session, command *models.AgentCommand, err error) {
+	err = d.write(ctx, "stop session", func(ctx context.Context, t *tx) error {
+		if session, err = d.lockSession(ctx, t, stop.SessionID); err != nil {
+			return err
+		}
+		if session.State.Terminal() || session.State == models.SessionTerminating {
+			return nil
+		}
+		from := session.State
+		session.Generation++
+		session.DesiredState = models.DesiredTerminated
+		session.State, session.Reason, session.ReasonCode, session.Retryable = models.SessionTerminating, "", "", false
+		if session.AgentID == "" {
+			session.State = models.SessionTerminated
+		}
+		if err := d.saveSession(ctx, t, &session, from, now); err != nil {
+			return err
+		}
+		if session.AgentID != "" {
+			command = &models.AgentCommand{CommandID: stop.CommandID, AgentID: session.AgentID, SessionID: session.ID,
+				Generation: session.Generation, Action: models.ActionStopSession, Status: models.CommandPending,
+				Payload:   &models.CommandPayload{"sessionId": session.ID, "generation": session.Generation},
+				CreatedAt: now, DeadlineAt: stop.DeadlineAt}
+			if err := d.insertCommand(ctx, t, *command, now); err != nil {
+				return err
+			}
+		}
+		return t.recordSession(ctx, session, from, stop.Actor, now)
+	})
+	return session, command, err
+}
+
+// Session gives one session, or models.CodeSessionUnknown.
+func (d *Database) Session(ctx context.Context, sessionID string) (models.Session, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	session, err := scanSession(d.queryRow(ctx, `SELECT `+sessionColumns+sessionTables+` WHERE s.id = $1`, sessionID))
+	if errors.Is(err, sql.ErrNoRows) {
+		return session, sessionUnknown(sessionID)
+	}
+	if err != nil {
+		return session, fmt.Errorf("read session: %w", err)
+	}
+	return session, nil
+}
+
+// SessionFilter restricts a list of sessions; an empty field restricts nothing.
+type SessionFilter struct {
+	UserID, AgentID, Template string
+	States                    []models.SessionState
+}
+
+// sessionKey is where a page of sessions ended.
+type sessionKey struct {
+	At string `json:"at"`
+	ID string `json:"id"`
+}
+
+// Sessions lists sessions, newest first.
+func (d *Database) Sessions(ctx context.Context, filter SessionFilter, page Page) (sessions []models.Session, next string, err error) {
+	limit, err := page.limit()
+	if err != nil {
+		return nil, "", err
+	}
+	conditions := []string{"1 = 1"}
+	var args []any
+	restrict := func(condition string, values ...any) {
+		for _, value := range values {
+			args = append(args, value)
+			condition = strings.Replace(condition, "?", fmt.Sprintf("$%d", len(args)), 1)
+		}
+		conditions = append(conditions, condition)
+	}
+	if filter.UserID != "" {
+		restrict("s.user_id = ?", filter.UserID)
+	}
+	if filter.AgentID != "" {
+		restrict("s.agent_id = ?", filter.AgentID)
+	}
+	if filter.Template != "" {
+		restrict("s.template = ?", filter.Template)
+	}
+	if len(filter.States) > 0 {
+		conditions = append(conditions, "s.state IN ("+quoted(filter.States)+")")
+	}
+	var key sessionKey
+	if more, err := page.position(&key); err != nil {
+		return nil, "", err
+	} else if more {
+		after, err := time.Parse(timeLayout, key.At)
+		if err != nil {
+			return nil, "", models.Errorf(models.CodeInvalidRequest, "the cursor is not one that this server gave")
+		}
+		restrict("(s.created_at < ? OR (s.created_at = ? AND s.id < ?))", d.at(after), d.at(after), key.ID)
+	}
+	args = append(args, limit+1)
+	sessions, err = queryAll(ctx, d, "list sessions", scanSession, `SELECT `+sessionColumns+sessionTables+
+		` WHERE `+strings.Join(conditions, " AND ")+fmt.Sprintf(` ORDER BY s.created_at DESC, s.id DESC LIMIT $%d`, len(args)), args...)
+	if err != nil {
+		return nil, "", err
+	}
+	return cut(sessions, limit, func(session models.Session) any {
+		return sessionKey{At: session.CreatedAt.Format(timeLayout), ID: session.ID}
+	})
+}
+
+// quoted makes an IN list of constants of the models package.
+func quoted[T ~string](constants []T) string {
+	list := make([]string, 0, len(constants))
+	for _, constant := range constants {
+		list = append(list, "'"+strings.ReplaceAll(string(constant), "'", "''")+"'")
+	}
+	return strings.Join(list, ", ")
+}
+
+// AgentSessions lists every session placed on the agent that has not ended.
+func (d *Database) AgentSessions(ctx context.Context, agentID string) ([]models.Session, error) {
+	return queryAll(ctx, d, "list an agent's sessions", scanSession, `SELECT `+sessionColumns+sessionTables+
+		` WHERE s.agent_id = $1 AND s.state NOT IN ('terminated', 'failed') ORDER BY s.id`, agentID)
+}
+
+// CountSessions counts all sessions by state.
+func (d *Database) CountSessions(ctx context.Context) (map[models.SessionState]int, error) {
+	return countBy[models.SessionState](ctx, d, "count sessions", `SELECT state, count(*) FROM sessions GROUP BY state`)
+}
+
+// countBy reads a query of names and counts.
+func countBy[T ~string](ctx context.Context, d *Database, what, query string, args ...any) (map[T]int, error) {
+	type row struct {
+		name  T
+		count int
+	}
+	rows, err := queryAll(ctx, d, what, func(s scanner) (r row, err error) {
+		return r, s.Scan(text(&r.name), &r.count)
+	}, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	counts := make(map[T]int, len(rows))
+	for _, row := range rows {
+		counts[row.name] = row.count
+	}
+	return counts, nil
+}
+
+// lockSession reads a session, and holds its row on PostgreSQL until the
+// transaction ends. Transactions lock agent, session, command, in this order.
+func (d *Database) lockSession(ctx context.Context, t *tx, sessionID string) (models.Session, error) {
+	lock := ""
+	if d.engine == Postgres {
+		lock = " FOR UPDATE OF s"
+	}
+	session, err := scanSession(t.row(ctx, `SELECT `+sessionColumns+sessionTables+` WHERE s.id = $1`+lock, sessionID))
+	if errors.Is(err, sql.ErrNoRows) {
+		return session, sessionUnknown(sessionID)
+	}
+	return session, err
+}
+
+// saveSession writes what a session's life changes. The row is locked, so it
+// still is in state from; the guard makes sure of it.
+func (d *Database) saveSession(ctx context.Context, t *tx, session *models.Session, from models.SessionState, now time.Time) error {
+	session.UpdatedAt = now.UTC().Truncate(time.Microsecond)
+	if session.State != from {
+		session.StateSince = session.UpdatedAt
+	}
+	if session.State == models.SessionTerminated {
+		session.DesiredState = models.DesiredTerminated
+	}
+	written, err := t.exec(ctx, `UPDATE sessions SET state = $2, desired_state = $3, generation = $4, reason = $5,
+		reason_code = $6, retryable = $7, updated_at = $8, state_since = $9 WHERE id = $1 AND state = $10`,
+		session.ID, string(session.State), string(session.DesiredState), session.Generation, orNull(session.Reason),
+		orNull(session.ReasonCode), session.Retryable, d.at(session.UpdatedAt), d.at(session.StateSince), string(from))
+	if err == nil && written != 1 {
+		return models.Errorf(models.CodeTransitionIllegal, "session %q is no longer %s", session.ID, from)
+	}
+	t.sessionChanged(session.ID)
+	return err
+}
+
+func sessionUnknown(sessionID string) error {
+	return models.Errorf(models.CodeSessionUnknown, "there is no session %q", sessionID)
+}

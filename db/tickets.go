@@ -1,0 +1,53 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/streamspace/streamspace/models"
+)
+
+// ticketMemory is how long a ticket is remembered after it expired, so that
+// its holder is told why it no longer opens anything.
+const ticketMemory = 10 * time.Minute
+
+// CreateTicket writes a ticket's record and forgets some long expired ones.
+func (d *Database) CreateTicket(ctx context.Context, ticket models.Ticket) error {
+	return d.write(ctx, "create ticket", func(ctx context.Context, t *tx) error {
+		if _, err := t.exec(ctx, `DELETE FROM tickets WHERE hash IN
+			(SELECT hash FROM tickets WHERE expires_at < $1 ORDER BY expires_at LIMIT 10)`,
+			d.at(ticket.CreatedAt.Add(-ticketMemory))); err != nil {
+			return err
+		}
+		_, err := t.exec(ctx, `INSERT INTO tickets (hash, session_id, generation, user_id, created_at, expires_at)
+			VALUES ($1, $2, $3, $4, $5, $6)`, ticket.Hash, ticket.SessionID, ticket.Generation, ticket.UserID,
+			d.at(ticket.CreatedAt), d.at(ticket.ExpiresAt))
+		return err
+	})
+}
+
+// RedeemTicket uses up a ticket. Errors: models.CodeTicketInvalid,
+// models.CodeTicketExpired, models.CodeTicketUsed.
+func (d *Database) RedeemTicket(ctx context.Context, hash string, now time.Time) (ticket models.Ticket, err error) {
+	err = d.write(ctx, "redeem ticket", func(ctx context.Context, t *tx) error {
+		var used *time.Time
+		err := t.row(ctx, `SELECT hash, session_id, generation, user_id, created_at, expires_at, used_at FROM tickets
+			WHERE hash = $1`+d.forUpdate(), hash).Scan(&ticket.Hash, &ticket.SessionID, &ticket.Generation, &ticket.UserID,
+			timeColumn{&ticket.CreatedAt}, timeColumn{&ticket.ExpiresAt}, optionalTime{&used})
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+			return models.Errorf(models.CodeTicketInvalid, "the ticket is not known; ask for a new one")
+		case err != nil:
+			return err
+		case used != nil:
+			return models.Errorf(models.CodeTicketUsed, "the ticket was used before; each opens one stream, ask for a new one")
+		case !ticket.ExpiresAt.After(now):
+			return models.Errorf(models.CodeTicketExpired, "the ticket has expired; ask for a new one")
+		}
+		_, err = t.exec(ctx, `UPDATE tickets SET used_at = $2 WHERE hash = $1`, hash, d.at(now))
+		return err
+	})
+	return ticket, err
+}

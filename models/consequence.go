@@ -1,0 +1,54 @@
+package models
+
+// Outcome is how a command ended.
+type Outcome struct {
+	Action     string
+	Generation int64 // of the command; 0 is unknown and passes as the session's own
+	Completed  bool
+	// State is what a completed command's result named, if anything.
+	State SessionState
+	// Reason, Code and Retryable tell of a failure.
+	Reason    string
+	Code      ErrorCode
+	Retryable bool
+}
+
+// Consequence is what becomes of a session.
+type Consequence struct {
+	State     SessionState
+	Reason    string
+	Code      ErrorCode
+	Retryable bool
+}
+
+// completedStates is where a session is once the action has happened.
+var completedStates = map[string]SessionState{
+	ActionStartSession:     SessionRunning,
+	ActionStopSession:      SessionTerminated,
+	ActionHibernateSession: SessionHibernated,
+	ActionWakeSession:      SessionRunning,
+}
+
+// Consequence says what the outcome of one of its commands makes of a session,
+// and whether anything at all. It never asks for an illegal transition. An
+// outcome of an older generation changes nothing: a start that completes after
+// a stop was asked for leaves the session terminating. A failed stop leaves the
+// state and gives the reason, and reconciliation tries again.
+func (o Outcome) Consequence(session Session) (Consequence, bool) {
+	if session.State.Terminal() || (o.Generation != 0 && o.Generation < session.Generation) {
+		return Consequence{}, false
+	}
+	if !o.Completed {
+		failed := Consequence{State: session.State, Reason: o.Reason, Code: o.Code, Retryable: o.Retryable}
+		if o.Action == ActionStartSession || o.Action == ActionWakeSession {
+			failed.State = SessionFailed
+		}
+		return failed, true
+	}
+	for _, next := range []SessionState{o.State, completedStates[o.Action]} {
+		if session.State.CanBecome(next) {
+			return Consequence{State: next}, true
+		}
+	}
+	return Consequence{}, false
+}
