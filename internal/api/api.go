@@ -5,7 +5,7 @@ package api
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -50,10 +50,79 @@ type Config struct {
 	// loopback address; its host is accepted in Host headers, and its origin
 	// in Origin headers.
 	PublicURL *url.URL
+	// EventsPoll is how often an event stream looks for changes whose hints
+	// were lost; 10 s.
+	EventsPoll time.Duration
+	// EventsPing is how often a silent event stream shows that it lives; 15 s.
+	EventsPing time.Duration
 }
 
 // New makes the handler of everything that the control plane serves. It
 // registers metrics, so it can be called once for each Config.Registry.
 func New(config Config) (http.Handler, error) {
-	return nil, errors.New("not built yet")
+	if err := config.complete(); err != nil {
+		return nil, err
+	}
+	origins, err := newOrigins(config.PublicURL)
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := newMetrics(config)
+	if err != nil {
+		return nil, err
+	}
+	routes := newRouter(config.Version, config.Auth, config.Logger)
+	document := &documentHandler{}
+	for _, resource := range []interface{ register(*router) }{
+		&sessionRoutes{database: config.Database, sessions: config.Sessions},
+		&streamRoutes{database: config.Database, auth: config.Auth, hub: config.Hub, broker: config.Broker,
+			origins: origins, public: config.PublicURL, metrics: metrics, logger: config.Logger},
+		&eventRoutes{database: config.Database, auth: config.Auth, feed: config.Feed, shutdown: config.Shutdown,
+			poll: config.EventsPoll, ping: config.EventsPing, logger: config.Logger},
+		&templateRoutes{database: config.Database},
+		&agentRoutes{database: config.Database, auth: config.Auth, hub: config.Hub, broker: config.Broker,
+			now: config.Now, logger: config.Logger},
+		&commandRoutes{database: config.Database},
+		&accessRoutes{auth: config.Auth, origins: origins, logger: config.Logger},
+		&serverRoutes{database: config.Database, registry: config.Registry, document: document, logger: config.Logger},
+	} {
+		resource.register(routes)
+	}
+	if document.body, err = encodeDocument(routes.huma.OpenAPI()); err != nil {
+		return nil, err
+	}
+	handler := routed(routes.mux, config.Console)
+	handler = secured(handler, origins, config.Logger)
+	return observed(handler, config.Logger, metrics), nil
+}
+
+// complete checks what is required and fills in the defaults.
+func (c *Config) complete() error {
+	for name, missing := range map[string]bool{
+		"Database": c.Database == nil, "Hub": c.Hub == nil, "Sessions": c.Sessions == nil,
+		"Broker": c.Broker == nil, "Feed": c.Feed == nil, "Auth": c.Auth == nil, "Registry": c.Registry == nil,
+	} {
+		if missing {
+			return fmt.Errorf("api: Config.%s is missing", name)
+		}
+	}
+	if c.Shutdown == nil {
+		c.Shutdown = context.Background()
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Version == "" {
+		c.Version = "dev"
+	}
+	if c.EventsPoll <= 0 {
+		c.EventsPoll = defaultEventsPoll
+	}
+	if c.EventsPing <= 0 {
+		c.EventsPing = defaultEventsPing
+	}
+	return nil
 }

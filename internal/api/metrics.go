@@ -1,0 +1,190 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/streamspace/streamspace/db"
+	"github.com/streamspace/streamspace/models"
+	"github.com/streamspace/streamspace/services"
+)
+
+// scrapeDeadline bounds what a scrape asks of the database.
+const scrapeDeadline = 5 * time.Second
+
+// metrics are what the API itself measures.
+type metrics struct {
+	durations *prometheus.HistogramVec
+	tunnels   prometheus.Gauge
+}
+
+// newMetrics registers everything that /metrics shows.
+func newMetrics(config Config) (*metrics, error) {
+	m := &metrics{
+		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "streamspace_http_request_duration_seconds",
+			Help:    "Duration of HTTP requests, streams and upgrades aside.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
+		}, []string{"method", "route", "status"}),
+		tunnels: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "streamspace_tunnels_open",
+			Help: "Streams that viewers have open through this process.",
+		}),
+	}
+	collectors := []prometheus.Collector{m.durations, m.tunnels,
+		&counts{database: config.Database, reconciler: config.Reconciler, logger: config.Logger}}
+	if dispatcher := config.Dispatcher; dispatcher != nil {
+		collectors = append(collectors,
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Name: "streamspace_dispatch_queue_length",
+				Help: "Commands waiting in the dispatcher's queue.",
+			}, func() float64 { return float64(dispatcher.GetQueueLength()) }),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Name: "streamspace_dispatch_queue_capacity",
+				Help: "Commands that the dispatcher's queue can hold.",
+			}, func() float64 { return float64(dispatcher.GetQueueCapacity()) }),
+		)
+	}
+	var failed []error
+	for _, collector := range collectors {
+		failed = append(failed, config.Registry.Register(collector))
+	}
+	if err := errors.Join(failed...); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	return m, nil
+}
+
+// request counts one request. The route is the mux's pattern, so that paths
+// that callers make up add no series; everything unknown counts as one.
+func (m *metrics) request(method, pattern string, status int, elapsed time.Duration) {
+	_, route, found := strings.Cut(pattern, " ")
+	if !found {
+		route = "other"
+	}
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodDelete:
+	default:
+		method = "other"
+	}
+	m.durations.WithLabelValues(method, route, strconv.Itoa(status)).Observe(elapsed.Seconds())
+}
+
+// counts reads the database at each scrape.
+type counts struct {
+	database   *db.Database
+	reconciler *services.SessionReconciler
+	logger     *slog.Logger
+}
+
+// The descriptions of what counts collects.
+func describeSessions() *prometheus.Desc {
+	return prometheus.NewDesc("streamspace_sessions", "Sessions by state.", []string{"state"}, nil)
+}
+
+func describeAgents() *prometheus.Desc {
+	return prometheus.NewDesc("streamspace_agents", "Agents by status.", []string{"status"}, nil)
+}
+
+func describeCommands() *prometheus.Desc {
+	return prometheus.NewDesc("streamspace_commands", "Commands by status.", []string{"status"}, nil)
+}
+
+func describeStuck() *prometheus.Desc {
+	return prometheus.NewDesc("streamspace_sessions_stuck", "Sessions that have been too long in a passing state.", []string{"state"}, nil)
+}
+
+func describeUp() *prometheus.Desc {
+	return prometheus.NewDesc("streamspace_database_up", "Whether the database answered this scrape.", nil, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (c *counts) Describe(described chan<- *prometheus.Desc) {
+	described <- describeSessions()
+	described <- describeAgents()
+	described <- describeCommands()
+	described <- describeStuck()
+	described <- describeUp()
+}
+
+// Collect implements prometheus.Collector. What could not be read is left out,
+// and streamspace_database_up tells.
+func (c *counts) Collect(collected chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeDeadline)
+	defer cancel()
+	up := 1.0
+	for _, read := range []func(context.Context, chan<- prometheus.Metric) error{
+		c.sessions, c.agents, c.commands, c.stuck,
+	} {
+		if err := read(ctx, collected); err != nil {
+			up = 0
+			c.logger.ErrorContext(ctx, "count for metrics", "error", err)
+		}
+	}
+	collected <- prometheus.MustNewConstMetric(describeUp(), prometheus.GaugeValue, up)
+}
+
+func (c *counts) sessions(ctx context.Context, collected chan<- prometheus.Metric) error {
+	count, err := c.database.CountSessions(ctx)
+	if err != nil {
+		return fmt.Errorf("count sessions: %w", err)
+	}
+	for _, state := range models.SessionStates() {
+		gauge(collected, describeSessions(), count[state], string(state))
+	}
+	return nil
+}
+
+func (c *counts) agents(ctx context.Context, collected chan<- prometheus.Metric) error {
+	agents, err := c.database.Candidates(ctx, db.AgentFilter{})
+	if err != nil {
+		return fmt.Errorf("count agents: %w", err)
+	}
+	count := map[string]int{}
+	for _, agent := range agents {
+		count[agent.Status]++
+	}
+	for _, status := range models.AgentStates() {
+		gauge(collected, describeAgents(), count[status], status)
+	}
+	return nil
+}
+
+func (c *counts) commands(ctx context.Context, collected chan<- prometheus.Metric) error {
+	count, err := c.database.CountCommands(ctx)
+	if err != nil {
+		return fmt.Errorf("count commands: %w", err)
+	}
+	for _, status := range models.CommandStates() {
+		gauge(collected, describeCommands(), count[status], status)
+	}
+	return nil
+}
+
+func (c *counts) stuck(_ context.Context, collected chan<- prometheus.Metric) error {
+	if c.reconciler == nil {
+		return nil
+	}
+	stats, err := c.reconciler.GetStats()
+	if err != nil {
+		return fmt.Errorf("count stuck sessions: %w", err)
+	}
+	for key, count := range stats {
+		if state, isState := strings.CutPrefix(key, "stuck_"); isState {
+			gauge(collected, describeStuck(), count, state)
+		}
+	}
+	return nil
+}
+
+func gauge(collected chan<- prometheus.Metric, described *prometheus.Desc, count int, label string) {
+	collected <- prometheus.MustNewConstMetric(described, prometheus.GaugeValue, float64(count), label)
+}

@@ -1,0 +1,163 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/streamspace/streamspace/db"
+	"github.com/streamspace/streamspace/models"
+	"github.com/streamspace/streamspace/services"
+)
+
+// sessionRoutes are sessions as a resource.
+type sessionRoutes struct {
+	database *db.Database
+	sessions *services.Sessions
+}
+
+// SessionParam names a session.
+type SessionParam struct {
+	ID string `path:"id" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"a session id: lower case letters, digits and dashes, at most 63"`
+}
+
+// LaunchBody is what to launch.
+type LaunchBody struct {
+	Template  string            `json:"template" minLength:"1" maxLength:"63" pattern:"^[a-z0-9][a-z0-9-]*$" patternDescription:"a template's name: lower case letters, digits and dashes" doc:"name of the template"`
+	ID        string            `json:"id,omitempty" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"lower case letters, digits and dashes, at most 63, not beginning with a dash" doc:"chosen by the caller, it makes this request safe to repeat; made up otherwise"`
+	Name      string            `json:"name,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" patternDescription:"without control characters" doc:"shown to people; the template's display name otherwise"`
+	Region    string            `json:"region,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" patternDescription:"without control characters" doc:"only agents of this region"`
+	ClusterID string            `json:"clusterId,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" patternDescription:"without control characters" doc:"only agents of this cluster"`
+	Platform  string            `json:"platform,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" patternDescription:"without control characters" doc:"only agents of this platform, e.g. process"`
+	Resources *models.Resources `json:"resources,omitempty" doc:"limits; the template's otherwise"`
+}
+
+type launchInput struct {
+	Body LaunchBody
+}
+
+type launchOutput struct {
+	Status   int
+	Location string `header:"Location" doc:"where the session is"`
+	Body     models.Session
+}
+
+// SessionQuery restricts a list of sessions.
+type SessionQuery struct {
+	PageParams
+	State []string `query:"state" enum:"pending,running,hibernating,hibernated,waking,terminating,terminated,failed" doc:"only these states, separated by commas"`
+}
+
+type sessionPageInput struct {
+	SessionParam
+	PageParams
+}
+
+func (s *sessionRoutes) register(r *router) {
+	launch := operation(accessUser, http.MethodPost, base+"/sessions", "launch-session", tagSessions,
+		"Launch a session", http.StatusNotFound, http.StatusConflict,
+		http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusServiceUnavailable)
+	launch.DefaultStatus = http.StatusCreated
+	launch.Description = "Answers 201, or 200 when the same request with the same id launched it before."
+	launch.Responses = map[string]*huma.Response{"200": {
+		Description: "It was launched before, by the same request.",
+		Content: map[string]*huma.MediaType{
+			"application/json": {Schema: &huma.Schema{Ref: schemaPrefix + "Session"}},
+		},
+	}}
+	register(r, launch, s.launch)
+
+	register(r, operation(accessUser, http.MethodGet, base+"/sessions", "list-sessions", tagSessions,
+		"List sessions, newest first; an admin sees everybody's"), s.list)
+	register(r, operation(accessUser, http.MethodGet, base+"/sessions/{id}", "show-session", tagSessions,
+		"Show a session", http.StatusNotFound), s.show)
+
+	stop := operation(accessUser, http.MethodDelete, base+"/sessions/{id}", "stop-session", tagSessions,
+		"Stop a session, in whatever state it is; safe to repeat", http.StatusNotFound)
+	stop.DefaultStatus = http.StatusAccepted
+	register(r, stop, s.stop)
+
+	register(r, operation(accessUser, http.MethodGet, base+"/sessions/{id}/commands", "list-session-commands", tagSessions,
+		"List what agents were told about a session", http.StatusNotFound), s.commands)
+	register(r, operation(accessUser, http.MethodGet, base+"/sessions/{id}/events", "list-session-events", tagSessions,
+		"List what happened to a session", http.StatusNotFound), s.events)
+}
+
+func (s *sessionRoutes) launch(ctx context.Context, input *launchInput) (*launchOutput, error) {
+	body := input.Body
+	request := services.LaunchRequest{
+		ID: body.ID, Name: body.Name, Template: body.Template,
+		Region: body.Region, ClusterID: body.ClusterID, Platform: body.Platform,
+		Owner: userOf(ctx),
+	}
+	if body.Resources != nil {
+		request.Resources = *body.Resources
+	}
+	session, existed, err := s.sessions.Launch(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	status := http.StatusCreated
+	if existed {
+		status = http.StatusOK
+	}
+	return &launchOutput{Status: status, Location: base + "/sessions/" + session.ID, Body: session}, nil
+}
+
+func (s *sessionRoutes) list(ctx context.Context, input *SessionQuery) (*listOutput[models.Session], error) {
+	filter := db.SessionFilter{}
+	if user := userOf(ctx); user.Role != models.RoleAdmin {
+		filter.UserID = user.ID
+	}
+	for _, state := range input.State {
+		filter.States = append(filter.States, models.SessionState(state))
+	}
+	return listed(s.database.Sessions(ctx, filter, input.page()))
+}
+
+func (s *sessionRoutes) show(ctx context.Context, input *SessionParam) (*output[models.Session], error) {
+	session, err := visible(ctx, s.database, input.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &output[models.Session]{Body: session}, nil
+}
+
+func (s *sessionRoutes) stop(ctx context.Context, input *SessionParam) (*output[models.Session], error) {
+	if _, err := visible(ctx, s.database, input.ID); err != nil {
+		return nil, err
+	}
+	session, err := s.sessions.Stop(ctx, input.ID, "user:"+userOf(ctx).Name)
+	if err != nil {
+		return nil, err
+	}
+	return &output[models.Session]{Body: session}, nil
+}
+
+func (s *sessionRoutes) commands(ctx context.Context, input *sessionPageInput) (*listOutput[models.AgentCommand], error) {
+	if _, err := visible(ctx, s.database, input.ID); err != nil {
+		return nil, err
+	}
+	return listed(s.database.Commands(ctx, db.CommandFilter{SessionID: input.ID}, input.page()))
+}
+
+func (s *sessionRoutes) events(ctx context.Context, input *sessionPageInput) (*listOutput[models.Event], error) {
+	if _, err := visible(ctx, s.database, input.ID); err != nil {
+		return nil, err
+	}
+	return listed(s.database.SessionEvents(ctx, input.ID, input.page()))
+}
+
+// visible finds a session that the caller may see. Other people's sessions are
+// as unknown as those that never were, to the letter.
+func visible(ctx context.Context, database *db.Database, id string) (models.Session, error) {
+	session, err := database.Session(ctx, id)
+	user := userOf(ctx)
+	unknown := models.CodeOf(err) == models.CodeSessionUnknown
+	if unknown || (err == nil && user.Role != models.RoleAdmin && session.UserID != user.ID) {
+		return models.Session{}, models.Errorf(models.CodeSessionUnknown,
+			"there is no session %q; GET %s/sessions lists yours", id, base)
+	}
+	return session, err
+}

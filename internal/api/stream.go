@@ -1,0 +1,160 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/streamspace/streamspace/db"
+	"github.com/streamspace/streamspace/internal/auth"
+	"github.com/streamspace/streamspace/models"
+	"github.com/streamspace/streamspace/tunnel"
+	"github.com/streamspace/streamspace/websocket"
+)
+
+// streamRoutes are the way to a session's bytes: a ticket, and with it the
+// stream.
+type streamRoutes struct {
+	database *db.Database
+	auth     *auth.Authenticator
+	hub      *websocket.AgentHub
+	broker   *tunnel.Broker
+	origins  *origins
+	public   *url.URL
+	metrics  *metrics
+	logger   *slog.Logger
+}
+
+// Ticket opens one stream, once.
+type Ticket struct {
+	Ticket    string    `json:"ticket"`
+	ExpiresAt time.Time `json:"expiresAt"`
+}
+
+func (s *streamRoutes) register(r *router) {
+	ticket := operation(accessUser, http.MethodPost, base+"/sessions/{id}/tickets", "create-ticket", tagSessions,
+		"Make a ticket for the stream of one's own running session; it lives 60 seconds",
+		http.StatusNotFound, http.StatusConflict)
+	ticket.DefaultStatus = http.StatusCreated
+	register(r, ticket, s.ticket)
+
+	stream := operation(accessTicket, http.MethodGet, base+"/sessions/{id}/stream", "stream-session", tagSessions,
+		"Open the session's stream, a WebSocket of binary messages whose boundaries mean nothing: "+
+			"RFB for protocol vnc, the terminal protocol for terminal (docs/protocol.md)",
+		http.StatusConflict, http.StatusBadGateway, http.StatusServiceUnavailable)
+	stream.Parameters = []*huma.Param{
+		{Name: "id", In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}},
+		queryParam("ticket", "from POST /sessions/{id}/tickets", true),
+	}
+	stream.Responses = map[string]*huma.Response{"101": answer("The connection is a WebSocket now.", "")}
+	r.raw(stream, long(s.stream))
+}
+
+func (s *streamRoutes) ticket(ctx context.Context, input *SessionParam) (*output[Ticket], error) {
+	session, err := visible(ctx, s.database, input.ID)
+	if err != nil {
+		return nil, err
+	}
+	user := userOf(ctx)
+	if session.UserID != user.ID {
+		return nil, models.Errorf(models.CodeForbidden, "this is %s's session; only its owner may look into it", session.User)
+	}
+	if err := streamable(session, session.Generation); err != nil {
+		return nil, err
+	}
+	secret, expires, err := s.auth.NewTicket(ctx, session, user)
+	if err != nil {
+		return nil, err
+	}
+	return &output[Ticket]{Body: Ticket{Ticket: secret, ExpiresAt: expires}}, nil
+}
+
+// streamable refuses sessions that have no stream now, or whose stream is not
+// the one that a ticket of the given generation was made for.
+func streamable(session models.Session, generation int64) error {
+	if session.State == models.SessionRunning && session.Generation == generation {
+		return nil
+	}
+	refusal := models.Errorf(models.CodeSessionNotRunning, "session %s is %s", session.ID, session.State)
+	if session.State == models.SessionRunning {
+		refusal.Message = "session " + session.ID + " has been restarted since; get a new ticket"
+	} else if session.Reason != "" {
+		refusal.Message += ": " + session.Reason
+	}
+	refusal.Retryable = !session.State.Terminal() && session.DesiredState == models.DesiredRunning
+	return refusal
+}
+
+func (s *streamRoutes) stream(w http.ResponseWriter, r *http.Request) {
+	target, conn, err := s.open(r)
+	if err != nil {
+		writeProblem(w, problemOf(r.Context(), s.logger, err))
+		return
+	}
+	defer func() { _ = conn.Close() }()
+	s.metrics.tunnels.Inc()
+	defer s.metrics.tunnels.Dec()
+	options := tunnel.ViewerOptions{Logger: s.logger}
+	if s.public != nil {
+		options.OriginPatterns = []string{s.public.Host}
+	}
+	if err := tunnel.ServeViewer(w, r, conn, options); err != nil {
+		s.logger.DebugContext(r.Context(), "stream ended",
+			"request", requestOf(r.Context()).id, "session", target.SessionID, "cause", err)
+	}
+}
+
+// open checks everything that can be checked before the ticket is used up,
+// redeems it, and brings the session's stream.
+func (s *streamRoutes) open(r *http.Request) (tunnel.Target, net.Conn, error) {
+	ctx := r.Context()
+	if err := s.origins.checkUpgrade(r); err != nil {
+		return tunnel.Target{}, nil, err
+	}
+	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		return tunnel.Target{}, nil, models.Errorf(models.CodeInvalidRequest,
+			"a session's stream is a WebSocket; send an upgrade request")
+	}
+	ticket, err := s.auth.RedeemTicket(ctx, r.URL.Query().Get("ticket"))
+	if err != nil {
+		return tunnel.Target{}, nil, err
+	}
+	if ticket.SessionID != r.PathValue("id") {
+		return tunnel.Target{}, nil, models.Errorf(models.CodeTicketInvalid, "this ticket is for another session")
+	}
+	session, err := s.current(ctx, ticket)
+	if err != nil {
+		return tunnel.Target{}, nil, err
+	}
+	epoch, connected := s.hub.Epoch(session.AgentID)
+	if !connected {
+		return tunnel.Target{}, nil, &models.Error{Code: models.CodeAgentUnavailable, Retryable: true,
+			Message: "the session's agent is not connected now; the session keeps running, try again shortly"}
+	}
+	target := tunnel.Target{AgentID: session.AgentID, Epoch: epoch, SessionID: session.ID, Generation: session.Generation}
+	conn, err := s.broker.Open(ctx, target)
+	if err != nil {
+		return tunnel.Target{}, nil, err
+	}
+	// A stop that came while the tunnel was being opened found nothing to close.
+	if _, err := s.current(ctx, ticket); err != nil {
+		_ = conn.Close()
+		return tunnel.Target{}, nil, err
+	}
+	return target, conn, nil
+}
+
+// current is the ticket's session, if it is still the one of the ticket.
+func (s *streamRoutes) current(ctx context.Context, ticket models.Ticket) (models.Session, error) {
+	session, err := s.database.Session(ctx, ticket.SessionID)
+	if err != nil {
+		return models.Session{}, err
+	}
+	return session, streamable(session, ticket.Generation)
+}
