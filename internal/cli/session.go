@@ -1,0 +1,340 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/streamspace/streamspace/client"
+	"github.com/streamspace/streamspace/internal/config"
+	"github.com/streamspace/streamspace/models"
+)
+
+func newSession(streams Streams) *cobra.Command {
+	caller := &caller{streams: streams}
+	command := &cobra.Command{
+		Use: "session", Aliases: []string{"sessions"}, Short: "Launch, see, open and stop sessions", GroupID: groupUse,
+		Args: noArguments, RunE: func(command *cobra.Command, _ []string) error { return command.Help() },
+	}
+	caller.bind(command)
+	command.AddCommand(newLaunch(caller), newSessionList(caller), newSessionShow(caller), newSessionStop(caller), newSessionOpen(caller))
+	return command
+}
+
+func newLaunch(caller *caller) *cobra.Command {
+	var request client.LaunchRequest
+	var resources client.Resources
+	var wait bool
+	var timeout time.Duration
+	command := &cobra.Command{
+		Use: "launch TEMPLATE", Short: "Launch a session",
+		Long: "Launches a session of a template and prints its id. With --id it is safe to repeat:\n" +
+			"the same request launches once.",
+		Example:           "  streamspace session launch desktop --wait",
+		Args:              arguments("template (see: streamspace templates list)", 1, 1),
+		ValidArgsFunction: caller.completeTemplates,
+	}
+	flags := command.Flags()
+	flags.StringVar(&request.ID, "id", "", "id of the session: lower case letters, digits and dashes; made up otherwise")
+	flags.StringVar(&request.Name, "name", "", "name shown to people; the template's title otherwise")
+	flags.StringVar(&request.Region, "region", "", "only agents of this region")
+	flags.StringVar(&request.ClusterID, "cluster-id", "", "only agents of this cluster")
+	flags.StringVar(&request.Platform, "platform", "", "only agents of this platform, e.g. process")
+	flags.StringVar(&resources.CPU, "cpu", "", "cores, e.g. 500m or 2; the template's otherwise")
+	flags.StringVar(&resources.Memory, "memory", "", "memory, e.g. 512Mi or 2Gi; the template's otherwise")
+	flags.BoolVar(&wait, "wait", false, "wait until it runs")
+	flags.DurationVar(&timeout, "timeout", 2*time.Minute, "how long to wait")
+	config.Prefix(flags, "session", "id", "name", "region", "cluster-id", "platform", "cpu", "memory")
+	config.Describe(flags)
+	command.RunE = func(command *cobra.Command, args []string) error {
+		api, err := caller.connect(command)
+		if err != nil {
+			return err
+		}
+		request.Template = args[0]
+		if resources != (client.Resources{}) {
+			request.Resources = &resources
+		}
+		session, err := api.Launch(command.Context(), request)
+		if err == nil && wait {
+			session, err = caller.await(command.Context(), api, session, timeout, func(session client.Session) bool {
+				return session.State == models.SessionRunning || session.State.Terminal()
+			})
+		}
+		if err != nil {
+			return caller.explain(command.Context(), err)
+		}
+		if err := caller.show(session, func(w io.Writer) error { return line(w, session.ID) }); err != nil {
+			return err
+		}
+		if session.State.Terminal() {
+			return fmt.Errorf("session %s is %s: %s", session.ID, session.State, orElse(session.Reason, "it was stopped"))
+		}
+		return nil
+	}
+	return command
+}
+
+func newSessionList(caller *caller) *cobra.Command {
+	var ended bool
+	var limit int
+	command := &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List sessions, newest first", Args: noArguments,
+	}
+	command.Flags().BoolVarP(&ended, "all", "a", false, "those that have ended too")
+	command.Flags().IntVar(&limit, "limit", 0, "most sessions to list; 0 is no limit")
+	config.Describe(command.Flags())
+	command.RunE = func(command *cobra.Command, _ []string) error {
+		api, err := caller.connect(command)
+		if err != nil {
+			return err
+		}
+		var filter client.SessionFilter
+		for _, state := range models.SessionStates() {
+			if !ended && !state.Terminal() {
+				filter.States = append(filter.States, state)
+			}
+		}
+		sessions, err := all(limit, func(page client.Page) (client.List[client.Session], error) {
+			filter.Page = page
+			return api.Sessions(command.Context(), filter)
+		})
+		if err != nil {
+			return caller.explain(command.Context(), err)
+		}
+		return caller.show(sessions, func(w io.Writer) error {
+			if len(sessions) == 0 {
+				return line(w, "There are no sessions. Launch one with: streamspace session launch TEMPLATE")
+			}
+			now := time.Now()
+			var rows [][]string
+			for _, session := range sessions {
+				rows = append(rows, []string{session.ID, session.Name, session.Template, string(session.State), session.AgentID,
+					session.User, age(now, session.CreatedAt), session.Reason})
+			}
+			return table(w, []string{"ID", "NAME", "TEMPLATE", "STATE", "AGENT", "USER", "AGE", "REASON"}, rows)
+		})
+	}
+	return command
+}
+
+func newSessionShow(caller *caller) *cobra.Command {
+	return &cobra.Command{
+		Use: "show ID", Short: "Show one session and what happened to it", Args: arguments("session id", 1, 1),
+		ValidArgsFunction: caller.completeSessions,
+		RunE: func(command *cobra.Command, args []string) error {
+			ctx := command.Context()
+			api, err := caller.connect(command)
+			if err != nil {
+				return err
+			}
+			session, err := api.Session(ctx, args[0])
+			if err != nil {
+				return caller.explain(ctx, err)
+			}
+			if caller.json() {
+				return writeJSON(caller.streams.Out, session)
+			}
+			events, err := all(0, func(page client.Page) (client.List[client.Event], error) {
+				return api.SessionEvents(ctx, args[0], page)
+			})
+			if err != nil {
+				return caller.explain(ctx, err)
+			}
+			return showSession(caller.streams.Out, session, events)
+		},
+	}
+}
+
+func showSession(w io.Writer, session client.Session, events []client.Event) error {
+	state := string(session.State)
+	if string(session.DesiredState) != state {
+		state += ", wanted " + string(session.DesiredState)
+	}
+	var limits []string
+	if session.Resources.CPU != "" {
+		limits = append(limits, session.Resources.CPU+" cpu")
+	}
+	if session.Resources.Memory != "" {
+		limits = append(limits, session.Resources.Memory+" memory")
+	}
+	reason := session.Reason
+	if reason != "" && session.ReasonCode != "" {
+		reason += " (" + string(session.ReasonCode) + ")"
+	}
+	err := fields(w,
+		[2]string{"Session", session.ID}, [2]string{"Name", session.Name}, [2]string{"Template", session.Template},
+		[2]string{"User", session.User}, [2]string{"State", state}, [2]string{"Reason", reason},
+		[2]string{"Agent", session.AgentID}, [2]string{"Platform", session.Platform}, [2]string{"Region", session.Region},
+		[2]string{"Limits", strings.Join(limits, ", ")},
+		[2]string{"Launched", session.CreatedAt.Local().Format(time.DateTime)})
+	if err != nil || len(events) == 0 {
+		return err
+	}
+	if err := line(w, ""); err != nil {
+		return err
+	}
+	var rows [][]string
+	for _, event := range events {
+		rows = append(rows, []string{event.At.Local().Format("2006-01-02 15:04:05.000"), event.From, event.To, event.Actor, event.Reason})
+	}
+	return table(w, []string{"WHEN", "FROM", "TO", "BY", "REASON"}, rows)
+}
+
+func newSessionStop(caller *caller) *cobra.Command {
+	var wait bool
+	var timeout time.Duration
+	command := &cobra.Command{
+		Use: "stop ID…", Short: "Stop sessions, in whatever state they are", Args: arguments("session id", 1, 1000),
+		ValidArgsFunction: caller.completeSessions,
+	}
+	command.Flags().BoolVar(&wait, "wait", false, "wait until they have ended")
+	command.Flags().DurationVar(&timeout, "timeout", 2*time.Minute, "how long to wait")
+	config.Describe(command.Flags())
+	command.RunE = func(command *cobra.Command, args []string) error {
+		ctx := command.Context()
+		api, err := caller.connect(command)
+		if err != nil {
+			return err
+		}
+		stopped := []client.Session{}
+		var problems []error
+		for _, id := range args {
+			session, err := api.Stop(ctx, id)
+			if err == nil && wait {
+				session, err = caller.await(ctx, api, session, timeout, func(session client.Session) bool {
+					return session.State.Terminal()
+				})
+			}
+			if err != nil {
+				problems = append(problems, caller.explain(ctx, err))
+				continue
+			}
+			stopped = append(stopped, session)
+		}
+		err = caller.show(stopped, func(w io.Writer) error {
+			for _, session := range stopped {
+				if err := line(w, session.ID+" "+string(session.State)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		return errors.Join(append(problems, err)...)
+	}
+	return command
+}
+
+func newSessionOpen(caller *caller) *cobra.Command {
+	return &cobra.Command{
+		Use: "open ID", Short: "Print a link that signs a browser in and opens the session",
+		Long: "Prints a link that signs a browser in as you, once, and shows the session. Whoever has the link\n" +
+			"can use it, so give it to nobody else.",
+		Args: arguments("session id", 1, 1), ValidArgsFunction: caller.completeSessions,
+		RunE: func(command *cobra.Command, args []string) error {
+			ctx := command.Context()
+			api, err := caller.connect(command)
+			if err != nil {
+				return err
+			}
+			session, err := api.Session(ctx, args[0])
+			if err != nil {
+				return caller.explain(ctx, err)
+			}
+			if session.State.Terminal() {
+				return fmt.Errorf("session %s is %s: %s", session.ID, session.State, orElse(session.Reason, "it was stopped"))
+			}
+			link, err := api.LoginLink(ctx)
+			if err != nil {
+				return caller.explain(ctx, err)
+			}
+			address, err := url.Parse(link.URL)
+			if err != nil {
+				return fmt.Errorf("the server gave a login link that is no URL: %w", err)
+			}
+			query := address.Query()
+			query.Set("next", "/sessions/"+session.ID)
+			address.RawQuery = query.Encode()
+			link.URL = address.String()
+			return caller.show(link, func(w io.Writer) error { return line(w, link.URL) })
+		},
+	}
+}
+
+// await follows the session until done says so, and gives it as it then is.
+func (c *caller) await(ctx context.Context, api *client.Client, session client.Session, timeout time.Duration,
+	done func(client.Session) bool,
+) (client.Session, error) {
+	if done(session) {
+		return session, nil
+	}
+	within, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	reached := errors.New("reached")
+	err := api.Watch(within, func(change client.Change) error {
+		found := false
+		if change.Session != nil {
+			if change.Session.ID != session.ID {
+				return nil
+			}
+			session, found = *change.Session, true
+		}
+		for _, known := range change.Snapshot {
+			if known.ID == session.ID {
+				session, found = known, true
+			}
+		}
+		if !found {
+			// A snapshot leaves out what has ended.
+			var err error
+			if session, err = api.Session(within, session.ID); err != nil {
+				return err
+			}
+		}
+		if done(session) {
+			return reached
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, reached):
+		return session, nil
+	case ctx.Err() == nil && within.Err() != nil:
+		return session, &waitError{session: session, waited: timeout}
+	}
+	return session, err
+}
+
+// waitError tells that a session did not get there in time.
+type waitError struct {
+	session client.Session
+	waited  time.Duration
+}
+
+func (e *waitError) Error() string {
+	message := fmt.Sprintf("session %s is still %s after %v", e.session.ID, e.session.State, e.waited)
+	if e.session.Reason != "" {
+		message += ": " + e.session.Reason
+	}
+	return message + "\nIt goes on by itself; look with: streamspace session show " + e.session.ID
+}
+
+func line(w io.Writer, text string) error {
+	if _, err := fmt.Fprintln(w, text); err != nil {
+		return fmt.Errorf("write output: %w", err)
+	}
+	return nil
+}
+
+func orElse(text, otherwise string) string {
+	if text == "" {
+		return otherwise
+	}
+	return text
+}

@@ -1,0 +1,248 @@
+// Package config holds the typed configuration of every program: defaults,
+// flags, environment variables and validation. A flag wins over its
+// environment variable, which wins over the default.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Server configures the control plane.
+type Server struct {
+	// DataDir holds the database, the admin's token and the user's templates.
+	DataDir string
+	// Listen is the TCP address to serve on, host:port; port 0 takes a free one.
+	Listen string
+	// Database is postgres://…, sqlite:PATH or a path. Empty is
+	// streamspace.db in DataDir.
+	Database string
+	// Templates is the directory of the user's templates. Empty is templates in
+	// DataDir.
+	Templates string
+	// PublicURL is where users reach the control plane, e.g. behind a proxy
+	// that ends TLS. Empty when they use Listen.
+	PublicURL string
+	// Workers send commands to agents.
+	Workers int
+	// Queue is how many commands may wait for a worker in memory.
+	Queue int
+	// TicketLife is how long a stream's ticket can be redeemed, at most a
+	// minute.
+	TicketLife time.Duration
+	// StopWithin bounds an orderly end.
+	StopWithin time.Duration
+	Log        Log
+}
+
+// NewServer gives the defaults.
+func NewServer() Server {
+	return Server{
+		DataDir:    DefaultDataDir(os.LookupEnv),
+		Listen:     "127.0.0.1:8080",
+		Workers:    10,
+		Queue:      1000,
+		TicketLife: time.Minute,
+		StopWithin: 15 * time.Second,
+		Log:        Log{Level: "info", Format: "text"},
+	}
+}
+
+// DatabaseURL is Database, or the file in DataDir.
+func (s Server) DatabaseURL() string {
+	if s.Database != "" {
+		return s.Database
+	}
+	return filepath.Join(s.DataDir, "streamspace.db")
+}
+
+// TemplatesDir is Templates, or the directory in DataDir.
+func (s Server) TemplatesDir() string {
+	if s.Templates != "" {
+		return s.Templates
+	}
+	return filepath.Join(s.DataDir, "templates")
+}
+
+// AdminTokenFile is where the admin's token is kept.
+func (s Server) AdminTokenFile() string { return adminTokenFile(s.DataDir) }
+
+// Public gives PublicURL parsed; nil when there is none.
+func (s Server) Public() (*url.URL, error) {
+	if s.PublicURL == "" {
+		return nil, nil
+	}
+	return webURL("public-url", s.PublicURL)
+}
+
+// Validate says what is wrong and which flag to change.
+func (s Server) Validate() error {
+	_, publicErr := s.Public()
+	return errors.Join(
+		required("data-dir", s.DataDir),
+		address("listen", s.Listen),
+		publicErr,
+		within("workers", s.Workers, 1, 1000),
+		within("queue", s.Queue, 1, 1_000_000),
+		lasting("ticket-life", s.TicketLife, 100*time.Millisecond, time.Minute),
+		lasting("stop-within", s.StopWithin, time.Second, 10*time.Minute),
+		s.Log.Validate(),
+	)
+}
+
+// Up configures the control plane together with an agent on this machine.
+type Up struct {
+	Server
+	// MaxSessions limits the sessions at one time; 0 is no limit.
+	MaxSessions int
+	// Region is the local agent's.
+	Region string
+}
+
+// NewUp gives the defaults.
+func NewUp() Up {
+	up := Up{Server: NewServer()}
+	up.Log.Level = "warn" // people watch this one; the login link should stay in sight
+	return up
+}
+
+// AgentKeyFile is where the local agent's key is kept.
+func (u Up) AgentKeyFile() string { return filepath.Join(u.DataDir, "agent.key") }
+
+// AgentDir is where the local agent keeps its journal and its sessions.
+func (u Up) AgentDir() string { return filepath.Join(u.DataDir, "agent") }
+
+// Validate says what is wrong and which flag to change.
+func (u Up) Validate() error {
+	return errors.Join(u.Server.Validate(), within("max-sessions", u.MaxSessions, 0, 100_000))
+}
+
+// Agent configures an agent that runs alone.
+type Agent struct {
+	// Server is the control plane's base URL.
+	Server string
+	// ID names the agent; the machine's name by default.
+	ID string
+	// Key is the agent's key. It has no flag, as other users of the machine
+	// could read it; KeyFile is the file that holds it otherwise.
+	Key, KeyFile string
+	// DataDir holds the journal and the sessions.
+	DataDir string
+	// Region, ClusterID and ClusterName say where the agent is.
+	Region, ClusterID, ClusterName string
+	// MaxSessions limits the sessions at one time; 0 is no limit.
+	MaxSessions int
+	Log         Log
+}
+
+// NewAgent gives the defaults.
+func NewAgent() Agent {
+	return Agent{
+		Server:  defaultServer,
+		ID:      hostID(),
+		DataDir: filepath.Join(DefaultDataDir(os.LookupEnv), "agent"),
+		Log:     Log{Level: "info", Format: "text"},
+	}
+}
+
+// URL gives Server parsed.
+func (a Agent) URL() (*url.URL, error) { return webURL("server", a.Server) }
+
+// Secret gives Key, or what KeyFile holds.
+func (a Agent) Secret() (string, error) {
+	if a.Key != "" {
+		return a.Key, nil
+	}
+	content, err := os.ReadFile(a.KeyFile)
+	if err != nil {
+		return "", fmt.Errorf("--key-file: %w", err)
+	}
+	key := strings.TrimSpace(string(content))
+	if key == "" {
+		return "", fmt.Errorf("--key-file: %s is empty", a.KeyFile)
+	}
+	return key, nil
+}
+
+// Validate says what is wrong and which flag to change.
+func (a Agent) Validate() error {
+	_, urlErr := a.URL()
+	var keyErr error
+	if a.Key == "" && a.KeyFile == "" {
+		keyErr = fmt.Errorf("the agent's key is missing: make one with `streamspace agents key %s > agent.key` "+
+			"and give it with --key-file agent.key, or as %s", a.ID, EnvAgentKey)
+	}
+	return errors.Join(
+		urlErr,
+		required("id", a.ID),
+		keyErr,
+		required("data-dir", a.DataDir),
+		within("max-sessions", a.MaxSessions, 0, 100_000),
+		a.Log.Validate(),
+	)
+}
+
+// Migrate configures the migration of a database.
+type Migrate struct {
+	// DataDir holds the database unless Database says otherwise.
+	DataDir  string
+	Database string
+	Log      Log
+}
+
+// NewMigrate gives the defaults.
+func NewMigrate() Migrate {
+	return Migrate{DataDir: DefaultDataDir(os.LookupEnv), Log: Log{Level: "info", Format: "text"}}
+}
+
+// DatabaseURL is Database, or the file in DataDir.
+func (m Migrate) DatabaseURL() string {
+	return Server{DataDir: m.DataDir, Database: m.Database}.DatabaseURL()
+}
+
+// Validate says what is wrong and which flag to change.
+func (m Migrate) Validate() error {
+	return errors.Join(required("data-dir", m.DataDir), m.Log.Validate())
+}
+
+func required(flag, value string) error {
+	if value == "" {
+		return fmt.Errorf("--%s must not be empty", flag)
+	}
+	return nil
+}
+
+func within(flag string, value, least, most int) error {
+	if value < least || value > most {
+		return fmt.Errorf("--%s must be %d to %d, not %d", flag, least, most, value)
+	}
+	return nil
+}
+
+func lasting(flag string, value, least, most time.Duration) error {
+	if value < least || value > most {
+		return fmt.Errorf("--%s must be %v to %v, not %v", flag, least, most, value)
+	}
+	return nil
+}
+
+func address(flag, value string) error {
+	if _, _, err := net.SplitHostPort(value); err != nil {
+		return fmt.Errorf("--%s must be like 127.0.0.1:8080, not %q", flag, value)
+	}
+	return nil
+}
+
+func webURL(flag, value string) (*url.URL, error) {
+	parsed, err := url.Parse(value)
+	if err != nil || (parsed.Scheme != "http" && parsed.Scheme != "https") || parsed.Host == "" {
+		return nil, fmt.Errorf("--%s must be like http://127.0.0.1:8080, not %q", flag, value)
+	}
+	return parsed, nil
+}

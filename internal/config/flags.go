@@ -1,0 +1,59 @@
+package config
+
+import "github.com/spf13/pflag"
+
+// Bind adds the flags.
+func (s *Server) Bind(flags *pflag.FlagSet) {
+	flags.StringVar(&s.DataDir, "data-dir", s.DataDir, "directory of the database, the admin's token and your templates")
+	flags.StringVar(&s.Listen, "listen", s.Listen, "address to serve on; port 0 takes a free one")
+	flags.StringVar(&s.Database, "database", s.Database, "postgres://… or sqlite:PATH (default streamspace.db in the data directory)")
+	flags.StringVar(&s.Templates, "templates", s.Templates, "directory of your own templates (default templates in the data directory)")
+	flags.StringVar(&s.PublicURL, "public-url", s.PublicURL, "where users reach this server, when not at the listen address, e.g. behind a TLS proxy")
+	flags.IntVar(&s.Workers, "workers", s.Workers, "how many workers send commands to agents")
+	flags.IntVar(&s.Queue, "queue", s.Queue, "how many commands may wait in memory for a worker")
+	flags.DurationVar(&s.TicketLife, "ticket-life", s.TicketLife, "how long a ticket for a stream is valid, at most 1m")
+	flags.DurationVar(&s.StopWithin, "stop-within", s.StopWithin, "how long an orderly stop may take")
+	s.Log.Bind(flags)
+}
+
+// Bind adds the flags.
+func (u *Up) Bind(flags *pflag.FlagSet) {
+	u.Server.Bind(flags)
+	flags.IntVar(&u.MaxSessions, "max-sessions", u.MaxSessions, "most sessions at one time on this machine; 0 is no limit")
+	flags.StringVar(&u.Region, "region", u.Region, "region of this machine")
+}
+
+// Bind adds the flags.
+func (a *Agent) Bind(flags *pflag.FlagSet) {
+	flags.StringVar(&a.Server, "server", a.Server, "the control plane's address")
+	flags.StringVar(&a.ID, "id", a.ID, "the agent's name, for which its key was made")
+	flags.StringVar(&a.KeyFile, "key-file", a.KeyFile, "file that holds the agent's key; "+EnvAgentKey+" may hold the key itself")
+	flags.StringVar(&a.DataDir, "data-dir", a.DataDir, "directory of the journal and the sessions")
+	flags.StringVar(&a.Region, "region", a.Region, "region of this machine")
+	flags.StringVar(&a.ClusterID, "cluster-id", a.ClusterID, "cluster that this machine belongs to")
+	flags.StringVar(&a.ClusterName, "cluster-name", a.ClusterName, "the cluster's name for people")
+	flags.IntVar(&a.MaxSessions, "max-sessions", a.MaxSessions, "most sessions at one time on this machine; 0 is no limit")
+	a.Log.Bind(flags)
+	Prefix(flags, "agent", "id", "key-file", "data-dir")
+}
+
+// Bind adds the flags.
+func (m *Migrate) Bind(flags *pflag.FlagSet) {
+	flags.StringVar(&m.DataDir, "data-dir", m.DataDir, "directory of the database")
+	flags.StringVar(&m.Database, "database", m.Database, "postgres://… or sqlite:PATH (default streamspace.db in the data directory)")
+	m.Log.Bind(flags)
+}
+
+// Bind adds the flags.
+func (c *Client) Bind(flags *pflag.FlagSet) {
+	flags.StringVar(&c.Server, "server", c.Server, "the control plane's address")
+	flags.StringVar(&c.DataDir, "data-dir", c.DataDir, "the server's data directory, to find the admin's token in")
+	flags.StringVar(&c.TokenFile, "token-file", c.TokenFile, "file that holds the token (default admin.token in the data directory); "+EnvToken+" may hold the token itself")
+	flags.StringVarP(&c.Output, "output", "o", c.Output, "table, for people, or json, for programs")
+}
+
+// Bind adds the flags.
+func (l *Log) Bind(flags *pflag.FlagSet) {
+	flags.StringVar(&l.Level, "log-level", l.Level, "debug, info, warn or error")
+	flags.StringVar(&l.Format, "log-format", l.Format, "text or json")
+}
