@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -180,7 +181,7 @@ func (a Agent) Validate() error {
 	}
 	return errors.Join(
 		urlErr,
-		required("id", a.ID),
+		agentID(a.ID),
 		keyErr,
 		required("data-dir", a.DataDir),
 		within("max-sessions", a.MaxSessions, 0, 100_000),
@@ -214,6 +215,16 @@ func (m Migrate) Validate() error {
 func required(flag, value string) error {
 	if value == "" {
 		return fmt.Errorf("--%s must not be empty", flag)
+	}
+	return nil
+}
+
+// agentIDs are what the control plane takes as an agent's id.
+var agentIDs = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+
+func agentID(value string) error {
+	if !agentIDs.MatchString(value) {
+		return fmt.Errorf("--id must be letters, digits, dots, dashes and underscores, at most 128, not %q", value)
 	}
 	return nil
 }

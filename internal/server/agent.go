@@ -1,0 +1,80 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"path/filepath"
+
+	"github.com/streamspace/streamspace/agent"
+	"github.com/streamspace/streamspace/agent/driver"
+	"github.com/streamspace/streamspace/agent/driver/process"
+	"github.com/streamspace/streamspace/internal/config"
+)
+
+// machineAgent is an agent that runs sessions on this machine.
+type machineAgent struct {
+	*agent.Agent
+	driver driver.Driver
+	lock   *lock
+}
+
+// newMachineAgent takes the agent's directory and makes the agent.
+func newMachineAgent(configuration config.Agent, server *url.URL, key string, logger *slog.Logger) (_ *machineAgent, err error) {
+	held, err := lockDir(configuration.DataDir, "data-dir")
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = held.release()
+		}
+	}()
+	sessions, err := process.New(process.Config{Dir: configuration.DataDir, Logger: logger})
+	if err != nil {
+		return nil, err
+	}
+	made, err := agent.New(agent.Config{
+		Server: server, Key: key, AgentID: configuration.ID, Region: configuration.Region,
+		ClusterID: configuration.ClusterID, ClusterName: configuration.ClusterName,
+		MaxSessions: configuration.MaxSessions, JournalPath: filepath.Join(configuration.DataDir, "journal"),
+		Driver: sessions, Logger: logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &machineAgent{Agent: made, driver: sessions, lock: held}, nil
+}
+
+// sessions counts what runs.
+func (m *machineAgent) sessions(ctx context.Context) (int, error) {
+	runtimes, err := m.driver.Inventory(ctx)
+	return len(runtimes), err
+}
+
+// RunAgent runs an agent until ctx ends. Its sessions go on without it.
+func RunAgent(ctx context.Context, configuration config.Agent, streams Streams) error {
+	key, err := configuration.Secret()
+	if err != nil {
+		return err
+	}
+	address, err := configuration.URL()
+	if err != nil {
+		return err
+	}
+	running, err := newMachineAgent(configuration, address, key, configuration.Log.Logger(streams.Err))
+	if err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(streams.Out, "Agent %s runs sessions on this machine for %s.\n", configuration.ID, address)
+	err = running.Run(ctx)
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = nil
+	}
+	if count, countErr := running.sessions(context.WithoutCancel(ctx)); countErr == nil {
+		tellRemaining(streams.Err, count, "the agent")
+	}
+	return errors.Join(err, running.lock.release())
+}
