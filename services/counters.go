@@ -1,0 +1,36 @@
+package services
+
+import "sync/atomic"
+
+// DispatcherStats counts what a dispatcher has done since it was made.
+type DispatcherStats struct {
+	// Sent counts first sends, Resent every further send of a command.
+	Sent, Resent uint64
+	// Acknowledged, Completed and Failed count commands by what agents said of
+	// them; Failed also has those that the dispatcher gave up.
+	Acknowledged, Completed, Failed uint64
+	// TimedOut counts those of Failed whose deadline passed.
+	TimedOut uint64
+	// QueueLength is how many commands wait in the queue now.
+	QueueLength int
+}
+
+type counters struct {
+	sent, resent, acknowledged, completed, failed, timedOut atomic.Uint64
+}
+
+// sends counts sends of any kind.
+func (c *counters) sends() uint64 { return c.sent.Load() + c.resent.Load() }
+
+// Stats gives the dispatcher's counters as they are now.
+func (d *CommandDispatcher) Stats() DispatcherStats {
+	return DispatcherStats{
+		Sent:         d.counters.sent.Load(),
+		Resent:       d.counters.resent.Load(),
+		Acknowledged: d.counters.acknowledged.Load(),
+		Completed:    d.counters.completed.Load(),
+		Failed:       d.counters.failed.Load(),
+		TimedOut:     d.counters.timedOut.Load(),
+		QueueLength:  len(d.queue),
+	}
+}

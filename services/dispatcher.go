@@ -1,0 +1,289 @@
+package services
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/streamspace/streamspace/db"
+	"github.com/streamspace/streamspace/models"
+	"github.com/streamspace/streamspace/websocket"
+	"github.com/streamspace/streamspace/wire"
+)
+
+// The dispatcher's defaults.
+const (
+	DefaultWorkers   = 10
+	DefaultQueueSize = 1000
+	DefaultPollEvery = time.Second
+)
+
+// DispatcherOptions configure a CommandDispatcher. The zero value of a field
+// means its default.
+type DispatcherOptions struct {
+	// Workers is how many commands are sent at once; DefaultWorkers.
+	Workers int
+	// QueueSize bounds the queue; DefaultQueueSize.
+	QueueSize int
+	// PollEvery is how often the database is asked for what no hint told of,
+	// and for commands past their deadline, give or take a tenth;
+	// DefaultPollEvery.
+	PollEvery time.Duration
+	// Logger discards by default.
+	Logger *slog.Logger
+	// Now is the clock of what is written, and of deadlines; time.Now.
+	Now func() time.Time
+}
+
+// CommandDispatcher manages the queuing and dispatch of commands to agents.
+//
+// The queue holds hints. A worker that takes one claims the lane of its
+// command, which is the commands of one session for one agent, reads from the
+// database what was not sent on the agent's connection yet, and sends it in
+// order. A command for an agent that is not connected stays pending in the
+// database and is sent when the agent connects. Safe for concurrent use.
+type CommandDispatcher struct {
+	database *db.Database
+	hub      *websocket.AgentHub
+	options  DispatcherOptions
+	counters counters
+
+	queue   chan hint
+	lanes   lanes
+	flights flights
+	stalls  stalls
+	// wake asks the poller not to wait for its next turn.
+	wake chan struct{}
+	// rest is set when a poll had no room for all that it found: to the count
+	// of sends at that time.
+	rest atomic.Pointer[uint64]
+
+	stopChan chan struct{}
+	stopOnce sync.Once
+	// running is held while the worker pool runs, so that Stop can wait for it.
+	running sync.WaitGroup
+	mu      sync.Mutex
+	workers int
+	started bool
+	stopped bool
+}
+
+// NewCommandDispatcher makes a dispatcher with 10 workers and a queue of 1,000
+// commands, and attaches it to the hub.
+func NewCommandDispatcher(database *db.Database, hub *websocket.AgentHub) *CommandDispatcher {
+	return NewCommandDispatcherWith(database, hub, DispatcherOptions{})
+}
+
+// NewCommandDispatcherWith makes a dispatcher and attaches it to the hub, so
+// call it before the first agent connects.
+func NewCommandDispatcherWith(database *db.Database, hub *websocket.AgentHub, options DispatcherOptions) *CommandDispatcher {
+	if options.Workers <= 0 {
+		options.Workers = DefaultWorkers
+	}
+	if options.QueueSize <= 0 {
+		options.QueueSize = DefaultQueueSize
+	}
+	if options.PollEvery <= 0 {
+		options.PollEvery = DefaultPollEvery
+	}
+	if options.Logger == nil {
+		options.Logger = slog.New(slog.DiscardHandler)
+	}
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	d := &CommandDispatcher{
+		database: database,
+		hub:      hub,
+		options:  options,
+		queue:    make(chan hint, options.QueueSize),
+		lanes:    newLanes(),
+		flights:  newFlights(),
+		stalls:   newStalls(),
+		wake:     make(chan struct{}, 1),
+		stopChan: make(chan struct{}),
+		workers:  options.Workers,
+	}
+	hub.Attach(d, wire.TypeAck, wire.TypeComplete, wire.TypeFailed, wire.TypeStatus)
+	return d
+}
+
+// DispatchCommand queues a command for dispatch to an agent. It never waits
+// for the agent.
+//
+// The command should already be created in the database with status pending;
+// one that is not is created first. A command whose status says sent or ack is
+// sent again, under the same id. One that has ended needs nothing and gives no
+// error.
+//
+// Errors: models.CodeInvalidRequest for a command without id, agent or action,
+// or with the id of another command; models.CodeQueueFull, after which the
+// command stays in the database and is sent when there is room;
+// models.CodeStopped after Stop.
+func (d *CommandDispatcher) DispatchCommand(command *models.AgentCommand) error {
+	if err := checkCommand(command); err != nil {
+		return err
+	}
+	if d.isStopped() {
+		return errStopped()
+	}
+	row, err := d.ensureRow(context.Background(), command)
+	if err != nil {
+		return err
+	}
+	if row.Status == models.CommandCompleted || row.Status == models.CommandFailed {
+		return nil
+	}
+	queued := hint{lane: laneOf(row)}
+	if command.Status == models.CommandSent || command.Status == models.CommandAck {
+		queued.again = row.CommandID
+	}
+	if !d.offer(queued) {
+		return &models.Error{Code: models.CodeQueueFull, Retryable: true, Message: "the queue of commands is full; " +
+			"the command is kept and is sent when there is room"}
+	}
+	return nil
+}
+
+// DispatchPendingCommands retrieves all pending commands from the database and
+// queues them for dispatch, as after a restart of the control plane. Those that
+// find no room in the queue stay pending, without error: the workers come to
+// them when the queue has drained and their agent is connected.
+func (d *CommandDispatcher) DispatchPendingCommands() error {
+	if d.isStopped() {
+		return errStopped()
+	}
+	defer d.awake()
+	page := db.Page{Limit: db.MaxPageSize}
+	for {
+		commands, next, err := d.database.Commands(context.Background(), db.CommandFilter{Status: models.CommandPending}, page)
+		if err != nil {
+			return err
+		}
+		for _, command := range commands {
+			if !d.offer(hint{lane: laneOf(command)}) {
+				return nil
+			}
+		}
+		if next == "" {
+			return nil
+		}
+		page.Cursor = next
+	}
+}
+
+// GetQueueCapacity returns the maximum capacity of the command queue.
+func (d *CommandDispatcher) GetQueueCapacity() int { return cap(d.queue) }
+
+// GetQueueLength returns the current number of commands in the queue.
+func (d *CommandDispatcher) GetQueueLength() int { return len(d.queue) }
+
+// SetWorkers configures the number of worker goroutines; less than one means
+// one. It must be called before Start and changes nothing afterwards.
+func (d *CommandDispatcher) SetWorkers(count int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.workers = max(count, 1)
+}
+
+// Start runs the worker pool and blocks until Stop is called and every worker
+// has finished its current command. After Stop it returns at once. Further
+// calls start nothing and only wait.
+func (d *CommandDispatcher) Start() {
+	workers, first := d.begin()
+	if !first {
+		<-d.stopChan
+		d.running.Wait()
+		return
+	}
+	defer d.running.Done()
+	var pool sync.WaitGroup
+	for range workers {
+		pool.Go(d.work)
+	}
+	pool.Go(d.poll)
+	pool.Wait()
+}
+
+// begin reports whether this call of Start is the one that runs the pool.
+func (d *CommandDispatcher) begin() (workers int, first bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.started || d.stopped {
+		return 0, false
+	}
+	d.started = true
+	d.running.Add(1)
+	return d.workers, true
+}
+
+// Stop signals the dispatcher to stop and waits until the workers have
+// finished their current commands. What is still queued stays pending in the
+// database. Calling it twice, or before Start, is safe.
+func (d *CommandDispatcher) Stop() {
+	d.mu.Lock()
+	d.stopped = true
+	d.mu.Unlock()
+	d.stopOnce.Do(func() { close(d.stopChan) })
+	d.running.Wait()
+}
+
+func (d *CommandDispatcher) isStopped() bool {
+	select {
+	case <-d.stopChan:
+		return true
+	default:
+		return false
+	}
+}
+
+// work is one worker.
+func (d *CommandDispatcher) work() {
+	for {
+		// Stopping comes before the queue: select would choose at random.
+		if d.isStopped() {
+			return
+		}
+		select {
+		case <-d.stopChan:
+			return
+		case queued := <-d.queue:
+			d.serve(queued)
+			if len(d.queue) == 0 {
+				d.drained()
+			}
+		}
+	}
+}
+
+// offer queues a hint unless the queue is full.
+func (d *CommandDispatcher) offer(queued hint) bool {
+	select {
+	case d.queue <- queued:
+		return true
+	default:
+		return false
+	}
+}
+
+// expect tells the dispatcher of a command that its caller has just written.
+// A hint that finds no room is dropped: polling finds the command.
+func (d *CommandDispatcher) expect(command models.AgentCommand) {
+	d.offer(hint{lane: laneOf(command)})
+}
+
+// awake makes the poller look now.
+func (d *CommandDispatcher) awake() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// jittered keeps replicas from polling in step.
+func jittered(every time.Duration) time.Duration {
+	return time.Duration(float64(every) * (0.9 + 0.2*rand.Float64()))
+}

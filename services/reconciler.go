@@ -1,0 +1,269 @@
+package services
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/streamspace/streamspace/db"
+	"github.com/streamspace/streamspace/models"
+	"github.com/streamspace/streamspace/websocket"
+)
+
+// The reconciler's defaults.
+const (
+	DefaultReconcileEvery = time.Minute
+	DefaultStuckAfter     = 5 * time.Minute
+	DefaultAgentGoneAfter = 10 * time.Minute
+	DefaultGiveUpAfter    = time.Hour
+)
+
+// reconcileBatch bounds what one pass reads of one state.
+const reconcileBatch = 1000
+
+// ReconcilerOptions configure a SessionReconciler. The zero value of a field
+// means its default.
+type ReconcilerOptions struct {
+	// Interval is the time between passes; DefaultReconcileEvery.
+	Interval time.Duration
+	// PendingAfter, TerminatingAfter, HibernatingAfter and WakingAfter are how
+	// long a session may be in that state; DefaultStuckAfter.
+	PendingAfter, TerminatingAfter, HibernatingAfter, WakingAfter time.Duration
+	// AgentGoneAfter is the silence of an agent that is not connected after
+	// which its stuck sessions are ended without it; DefaultAgentGoneAfter.
+	AgentGoneAfter time.Duration
+	// GiveUpAfter is how long a session may be stuck although its agent is
+	// connected, before it is ended all the same; DefaultGiveUpAfter.
+	GiveUpAfter time.Duration
+	// CommandDeadline is that of a command that is issued anew;
+	// DefaultCommandDeadline.
+	CommandDeadline time.Duration
+	// Logger discards by default.
+	Logger *slog.Logger
+	// Now is the clock that everything is compared with; time.Now.
+	Now func() time.Time
+}
+
+// SessionReconciler handles sessions that stay too long in a state that should
+// pass: pending, terminating, hibernating, waking. If the agent is connected
+// the session's command is sent again, the same one while it is unfinished, so
+// that commands never pile up. If the agent is gone the session is ended in
+// the database, and whatever still runs is stopped when the agent comes back
+// and reports it. Safe for concurrent use, also by several replicas.
+type SessionReconciler struct {
+	database   *db.Database
+	hub        *websocket.AgentHub
+	dispatcher *CommandDispatcher
+	options    ReconcilerOptions
+	limits     thresholds
+
+	stopChan chan struct{}
+	stopOnce sync.Once
+	running  sync.WaitGroup
+	mu       sync.Mutex
+	started  bool
+	stopped  bool
+}
+
+// NewSessionReconciler creates a new session reconciler with default options.
+func NewSessionReconciler(
+	database *db.Database,
+	agentHub *websocket.AgentHub,
+	dispatcher *CommandDispatcher,
+) *SessionReconciler {
+	return NewSessionReconcilerWith(database, agentHub, dispatcher, ReconcilerOptions{})
+}
+
+// NewSessionReconcilerWith creates a session reconciler.
+func NewSessionReconcilerWith(
+	database *db.Database,
+	agentHub *websocket.AgentHub,
+	dispatcher *CommandDispatcher,
+	options ReconcilerOptions,
+) *SessionReconciler {
+	for field, otherwise := range map[*time.Duration]time.Duration{
+		&options.Interval:         DefaultReconcileEvery,
+		&options.PendingAfter:     DefaultStuckAfter,
+		&options.TerminatingAfter: DefaultStuckAfter,
+		&options.HibernatingAfter: DefaultStuckAfter,
+		&options.WakingAfter:      DefaultStuckAfter,
+		&options.AgentGoneAfter:   DefaultAgentGoneAfter,
+		&options.GiveUpAfter:      DefaultGiveUpAfter,
+		&options.CommandDeadline:  DefaultCommandDeadline,
+	} {
+		if *field <= 0 {
+			*field = otherwise
+		}
+	}
+	if options.Logger == nil {
+		options.Logger = slog.New(slog.DiscardHandler)
+	}
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	return &SessionReconciler{
+		database: database, hub: agentHub, dispatcher: dispatcher, options: options,
+		limits: thresholds{
+			stuck: map[models.SessionState]time.Duration{
+				models.SessionPending:     options.PendingAfter,
+				models.SessionTerminating: options.TerminatingAfter,
+				models.SessionHibernating: options.HibernatingAfter,
+				models.SessionWaking:      options.WakingAfter,
+			},
+			agentGone: options.AgentGoneAfter,
+			giveUp:    options.GiveUpAfter,
+		},
+		stopChan: make(chan struct{}),
+	}
+}
+
+// GetStats returns the number of sessions in each stuck state, under the keys
+// stuck_pending, stuck_terminating, stuck_hibernating and stuck_waking. It
+// works whether or not the loop runs.
+func (r *SessionReconciler) GetStats() (map[string]int, error) {
+	counts, err := r.database.CountStuck(context.Background(), r.before(r.options.Now()))
+	if err != nil {
+		return nil, fmt.Errorf("reconciliation statistics: %w", err)
+	}
+	stats := make(map[string]int, len(counts))
+	for state, count := range counts {
+		stats["stuck_"+string(state)] = count
+	}
+	return stats, nil
+}
+
+// before says since when a session in each state counts as stuck.
+func (r *SessionReconciler) before(now time.Time) map[models.SessionState]time.Time {
+	before := make(map[models.SessionState]time.Time, len(r.limits.stuck))
+	for state, limit := range r.limits.stuck {
+		before[state] = now.Add(-limit)
+	}
+	return before
+}
+
+// Start begins the reconciliation loop: one pass at once, then one every
+// interval. It blocks until Stop and the end of the pass in hand. After Stop
+// it returns at once; further calls start nothing and only wait.
+func (r *SessionReconciler) Start() {
+	if !r.begin() {
+		<-r.stopChan
+		r.running.Wait()
+		return
+	}
+	defer r.running.Done()
+	watching := r.options.Now()
+	ticker := time.NewTicker(r.options.Interval)
+	defer ticker.Stop()
+	for {
+		r.pass(context.Background(), watching)
+		select {
+		case <-r.stopChan:
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func (r *SessionReconciler) begin() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.started || r.stopped {
+		return false
+	}
+	r.started = true
+	r.running.Add(1)
+	return true
+}
+
+// Stop gracefully stops the reconciliation loop: it waits for the pass in
+// hand, which goes no further than the session it is at. Calling it twice, or
+// before Start, is safe.
+func (r *SessionReconciler) Stop() {
+	r.mu.Lock()
+	r.stopped = true
+	r.mu.Unlock()
+	r.stopOnce.Do(func() { close(r.stopChan) })
+	r.running.Wait()
+}
+
+func (r *SessionReconciler) isStopped() bool {
+	select {
+	case <-r.stopChan:
+		return true
+	default:
+		return false
+	}
+}
+
+// pass looks at every stuck session once. watching is since when this process
+// can have heard of agents.
+func (r *SessionReconciler) pass(ctx context.Context, watching time.Time) {
+	now := r.options.Now()
+	before := r.before(now)
+	for _, state := range models.SessionStates() {
+		since, passing := before[state]
+		if !passing {
+			continue
+		}
+		stuck, err := r.database.StuckSessions(ctx, state, since, reconcileBatch)
+		if err != nil {
+			r.options.Logger.Error("look for stuck sessions", "state", state, "error", err)
+			continue
+		}
+		if len(stuck) == reconcileBatch {
+			r.options.Logger.Warn("more sessions are stuck than one pass takes", "state", state, "taken", len(stuck))
+		}
+		for _, one := range stuck {
+			if r.isStopped() {
+				return
+			}
+			connected := one.Session.AgentID != "" && r.hub.IsAgentConnected(one.Session.AgentID)
+			decided := plan(situation{StuckSession: one, connected: connected, watching: watching, now: now}, r.limits)
+			if err := r.carryOut(ctx, one.Session, decided, now); err != nil {
+				r.options.Logger.Error("reconcile", "session", one.Session.ID, "state", state, "error", err)
+			}
+		}
+	}
+}
+
+func (r *SessionReconciler) carryOut(ctx context.Context, session models.Session, decided decision, now time.Time) error {
+	switch decided.step {
+	case reissue:
+		return r.reissue(ctx, session, now)
+	case forceEnd:
+		return r.forceEnd(ctx, session, decided, now)
+	}
+	return nil
+}
+
+func (r *SessionReconciler) reissue(ctx context.Context, session models.Session, now time.Time) error {
+	command, err := r.database.ReissueCommand(ctx, session.ID, newID(), now.Add(r.options.CommandDeadline), now)
+	if models.CodeOf(err) == models.CodeCommandUnknown {
+		// Nothing says how to bring it on, so it can only end.
+		lost := situation{StuckSession: db.StuckSession{Session: session}}
+		return r.forceEnd(ctx, session, lost.end("its command is not in the database", models.CodeInternal), now)
+	}
+	if err != nil {
+		return err
+	}
+	if command.Generation < session.Generation {
+		return nil // left from before; it ends at its deadline, and the session's own is issued then
+	}
+	r.options.Logger.Warn("a session is stuck, its command is sent again", "session", session.ID,
+		"state", session.State, "since", session.StateSince, "agent", session.AgentID, "command", command.CommandID)
+	return r.dispatcher.DispatchCommand(&command)
+}
+
+func (r *SessionReconciler) forceEnd(ctx context.Context, session models.Session, decided decision, now time.Time) error {
+	done, err := r.database.ForceEnd(ctx, db.ForcedEnd{
+		SessionID: session.ID, From: session.State, To: decided.to,
+		Reason: decided.reason, ReasonCode: decided.code, Retryable: decided.retryable, Actor: "reconciler",
+	}, now)
+	if err == nil && done {
+		r.options.Logger.Warn("a session was ended without its agent", "session", session.ID,
+			"from", session.State, "to", decided.to, "reason", decided.reason)
+	}
+	return err
+}

@@ -1,0 +1,194 @@
+package services
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/streamspace/streamspace/db"
+	"github.com/streamspace/streamspace/models"
+)
+
+// placements is how often a launch selects again when the selected agent
+// filled up or left in between.
+const placements = 5
+
+// SessionsOptions configure Sessions. The zero value of a field means its
+// default.
+type SessionsOptions struct {
+	// Logger discards by default.
+	Logger *slog.Logger
+	// Now is the clock of what is written; time.Now.
+	Now func() time.Time
+	// NewID makes session and command ids; 16 random lower case base32
+	// characters.
+	NewID func() string
+	// CommandDeadline is how long a start or stop may take, waiting for the
+	// agent included; DefaultCommandDeadline.
+	CommandDeadline time.Duration
+}
+
+// Sessions is the life cycle of sessions as their owners ask for it. Safe for
+// concurrent use.
+type Sessions struct {
+	database   *db.Database
+	selector   *AgentSelector
+	dispatcher *CommandDispatcher
+	options    SessionsOptions
+}
+
+// NewSessions makes the life cycle over its parts.
+func NewSessions(database *db.Database, selector *AgentSelector, dispatcher *CommandDispatcher, options SessionsOptions) *Sessions {
+	if options.Logger == nil {
+		options.Logger = slog.New(slog.DiscardHandler)
+	}
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	if options.NewID == nil {
+		options.NewID = newID
+	}
+	if options.CommandDeadline <= 0 {
+		options.CommandDeadline = DefaultCommandDeadline
+	}
+	return &Sessions{database: database, selector: selector, dispatcher: dispatcher, options: options}
+}
+
+// newID makes an id of 80 random bits that is also a legal session id.
+func newID() string { return strings.ToLower(rand.Text()[:16]) }
+
+// Launch places a session on an agent and has it started. It returns as soon
+// as the session and its start command are written; the session is pending
+// then. The same request with the same id gives the session that it launched
+// before, and existed.
+//
+// Errors: models.CodeInvalidRequest, models.CodeTemplateUnknown,
+// models.CodeSessionConflict when the id belongs to another request, and
+// models.CodeNoSuitableAgent with the reasons; nothing is written then.
+func (s *Sessions) Launch(ctx context.Context, request LaunchRequest) (session models.Session, existed bool, err error) {
+	if err := request.validate(); err != nil {
+		return models.Session{}, false, err
+	}
+	hash, err := request.hash()
+	if err != nil {
+		return models.Session{}, false, err
+	}
+	if request.ID == "" {
+		request.ID = s.options.NewID()
+	} else if session, existed, err = s.earlier(ctx, request, hash); existed || err != nil {
+		return session, existed, err
+	}
+	template, err := s.database.Template(ctx, request.Template)
+	if err != nil {
+		return models.Session{}, false, err
+	}
+	if request.Platform != "" && !template.RunsOn(request.Platform) {
+		return models.Session{}, false, models.Errorf(models.CodeInvalidRequest, "template %q does not run on platform %q, only on %s",
+			request.Template, request.Platform, strings.Join(template.Spec.Platforms, ", "))
+	}
+	return s.place(ctx, request, template, hash)
+}
+
+// earlier finds what an earlier request with the same id launched. It looks
+// before an agent is selected, so that a repeat succeeds even when no agent
+// could take the session now.
+func (s *Sessions) earlier(ctx context.Context, request LaunchRequest, hash string) (models.Session, bool, error) {
+	session, err := s.database.Session(ctx, request.ID)
+	switch {
+	case models.CodeOf(err) == models.CodeSessionUnknown:
+		return models.Session{}, false, nil
+	case err != nil:
+		return models.Session{}, false, err
+	case session.UserID != request.Owner.ID || session.RequestHash != hash:
+		return models.Session{}, false, models.Errorf(models.CodeSessionConflict,
+			"the session id %q belongs to another request; choose another id, or none", request.ID)
+	}
+	return session, true, nil
+}
+
+// place selects and reserves until both agree on an agent.
+func (s *Sessions) place(ctx context.Context, request LaunchRequest, template models.Template, hash string) (models.Session, bool, error) {
+	var refused error
+	for range placements {
+		agent, err := s.selector.SelectAgent(ctx, request.criteria(template))
+		if err != nil {
+			return models.Session{}, false, err
+		}
+		launch, err := s.launch(request, template, agent, hash)
+		if err != nil {
+			return models.Session{}, false, err
+		}
+		session, existed, err := s.database.LaunchSession(ctx, launch, s.options.Now())
+		switch code := models.CodeOf(err); {
+		case code == models.CodeNoSuitableAgent || code == models.CodeAgentUnknown:
+			refused = err
+			continue
+		case err != nil:
+			return models.Session{}, false, err
+		}
+		if !existed {
+			s.dispatcher.expect(launch.Command)
+			s.options.Logger.Info("session launched", "session", session.ID, "user", session.User,
+				"template", session.Template, "agent", session.AgentID)
+		}
+		return session, existed, nil
+	}
+	return models.Session{}, false, &models.Error{Code: models.CodeNoSuitableAgent, Retryable: true, Err: refused,
+		Message: "every agent filled up while the session was being placed; try again"}
+}
+
+// launch is all that the launching transaction writes.
+func (s *Sessions) launch(request LaunchRequest, template models.Template, agent *AgentInfo, hash string) (db.Launch, error) {
+	now := s.options.Now()
+	session := models.Session{
+		ID: request.ID, Name: request.Name, Template: request.Template, Protocol: template.Spec.Protocol,
+		User: request.Owner.Name, UserID: request.Owner.ID, Generation: 1,
+		State: models.SessionPending, DesiredState: models.DesiredRunning,
+		AgentID: agent.AgentID, ClusterID: agent.ClusterID, Platform: agent.Platform, Region: agent.Region,
+		Resources: request.Resources.Or(template.Spec.DefaultResources), Spec: template, RequestHash: hash,
+	}
+	if session.Name == "" {
+		session.Name = template.Spec.DisplayName
+	}
+	if session.Name == "" {
+		session.Name = template.Metadata.Name
+	}
+	if session.Protocol == "" {
+		session.Protocol = models.ProtocolVNC
+	}
+	payload, err := startPayload(session)
+	if err != nil {
+		return db.Launch{}, err
+	}
+	return db.Launch{
+		Session: session,
+		Command: models.AgentCommand{
+			CommandID: s.options.NewID(), AgentID: agent.AgentID, SessionID: session.ID, Generation: session.Generation,
+			Action: models.ActionStartSession, Payload: payload, Status: models.CommandPending,
+			CreatedAt: now, DeadlineAt: now.Add(s.options.CommandDeadline),
+		},
+		Actor: "user:" + request.Owner.Name,
+	}, nil
+}
+
+// Stop asks for a session's end, in whatever state it is, and returns as soon
+// as that is written. A session that is terminating or has ended is given as
+// it is. actor is whom the history names, such as user:NAME.
+// models.CodeSessionUnknown when there is no such session.
+func (s *Sessions) Stop(ctx context.Context, sessionID, actor string) (models.Session, error) {
+	now := s.options.Now()
+	session, command, err := s.database.StopSession(ctx, db.Stop{
+		SessionID: sessionID, CommandID: s.options.NewID(), Actor: actor, DeadlineAt: now.Add(s.options.CommandDeadline),
+	}, now)
+	if err != nil {
+		return models.Session{}, fmt.Errorf("stop session: %w", err)
+	}
+	if command != nil {
+		s.dispatcher.expect(*command)
+		s.options.Logger.Info("session stopping", "session", session.ID, "agent", session.AgentID, "actor", actor)
+	}
+	return session, nil
+}
