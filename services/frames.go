@@ -110,16 +110,17 @@ func (d *CommandDispatcher) finish(ctx context.Context, peer websocket.Peer, fin
 	if err != nil {
 		return err
 	}
-	if endedAt(result.Command, now) {
-		if finish.Status == models.CommandCompleted {
-			d.counters.completed.Add(1)
-		} else {
-			d.counters.failed.Add(1)
-		}
+	if !endedAt(result.Command, now) {
+		return nil // it had ended before
+	}
+	if finish.Status == models.CommandCompleted {
+		d.counters.completed.Add(1)
+	} else {
+		d.counters.failed.Add(1)
 	}
 	d.options.Logger.Info("command ended", "command", finish.CommandID, "agent", peer.AgentID,
-		"session", result.Command.SessionID, "action", result.Command.Action, "status", result.Command.Status,
-		"sessionMoved", result.Moved, "error", result.Command.ErrorMessage)
+		"session", result.Command.SessionID, "action", result.Command.Action, "status", finish.Status,
+		"sessionMoved", result.Moved, "error", finish.Error)
 	return nil
 }
 

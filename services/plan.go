@@ -58,17 +58,17 @@ func plan(s situation, limits thresholds) decision {
 	case !passing || age <= limit:
 		return decision{step: leave}
 	case s.Session.AgentID == "":
-		return s.end("no agent has this session", models.CodeAgentUnavailable)
+		return end(s.Session, "no agent has this session", models.CodeAgentUnavailable)
 	case s.Agent == nil:
-		return s.end(fmt.Sprintf("agent %q is no longer registered", s.Session.AgentID), models.CodeAgentUnavailable)
+		return end(s.Session, fmt.Sprintf("agent %q is no longer registered", s.Session.AgentID), models.CodeAgentUnavailable)
 	case s.connected && age > limits.giveUp:
-		return s.end(fmt.Sprintf("agent %q did not bring it to an end in %s%s", s.Agent.ID, age.Round(time.Minute), s.because()),
+		return end(s.Session, fmt.Sprintf("agent %q did not bring it to an end in %s%s", s.Agent.ID, age.Round(time.Minute), s.because()),
 			models.CodeCommandTimeout)
 	case s.connected:
 		return decision{step: reissue}
 	}
 	if silence := s.now.Sub(s.lastHeard()); silence > limits.agentGone {
-		return s.end(fmt.Sprintf("agent %q has been gone for %s", s.Agent.ID, silence.Round(time.Minute)), models.CodeAgentUnavailable)
+		return end(s.Session, fmt.Sprintf("agent %q has been gone for %s", s.Agent.ID, silence.Round(time.Minute)), models.CodeAgentUnavailable)
 	}
 	return decision{step: leave}
 }
@@ -98,8 +98,8 @@ func (s situation) because() string {
 // end is the forced end that suits the session's state: one that was to end
 // has ended, and any other one has failed. A runtime that still exists is
 // stopped when its agent reports it.
-func (s situation) end(reason string, code models.ErrorCode) decision {
-	if s.Session.State == models.SessionTerminating {
+func end(session models.Session, reason string, code models.ErrorCode) decision {
+	if session.State == models.SessionTerminating {
 		return decision{step: forceEnd, to: models.SessionTerminated, reason: reason, code: code}
 	}
 	return decision{step: forceEnd, to: models.SessionFailed, reason: reason, code: code, retryable: true}

@@ -221,39 +221,49 @@ func (r *SessionReconciler) pass(ctx context.Context, watching time.Time) {
 			}
 			connected := one.Session.AgentID != "" && r.hub.IsAgentConnected(one.Session.AgentID)
 			decided := plan(situation{StuckSession: one, connected: connected, watching: watching, now: now}, r.limits)
-			if err := r.carryOut(ctx, one.Session, decided, now); err != nil {
+			if err := r.carryOut(ctx, one, decided, now); err != nil {
 				r.options.Logger.Error("reconcile", "session", one.Session.ID, "state", state, "error", err)
 			}
 		}
 	}
 }
 
-func (r *SessionReconciler) carryOut(ctx context.Context, session models.Session, decided decision, now time.Time) error {
+func (r *SessionReconciler) carryOut(ctx context.Context, stuck db.StuckSession, decided decision, now time.Time) error {
 	switch decided.step {
 	case reissue:
-		return r.reissue(ctx, session, now)
+		return r.reissue(ctx, stuck, now)
 	case forceEnd:
-		return r.forceEnd(ctx, session, decided, now)
+		return r.forceEnd(ctx, stuck.Session, decided, now)
 	}
 	return nil
 }
 
-func (r *SessionReconciler) reissue(ctx context.Context, session models.Session, now time.Time) error {
-	command, err := r.database.ReissueCommand(ctx, session.ID, newID(), now.Add(r.options.CommandDeadline), now)
-	if models.CodeOf(err) == models.CodeCommandUnknown {
-		// Nothing says how to bring it on, so it can only end.
-		lost := situation{StuckSession: db.StuckSession{Session: session}}
-		return r.forceEnd(ctx, session, lost.end("its command is not in the database", models.CodeInternal), now)
-	}
-	if err != nil {
-		return err
+// reissue has the session's unfinished command sent again, or a new copy of
+// the one that failed.
+func (r *SessionReconciler) reissue(ctx context.Context, stuck db.StuckSession, now time.Time) error {
+	session, command := stuck.Session, stuck.Open
+	if command == nil {
+		// A command that ended since the session was read has moved it too.
+		current, err := r.database.Session(ctx, session.ID)
+		if err != nil || current.State != session.State || current.Generation != session.Generation {
+			return err
+		}
+		issued, err := r.database.ReissueCommand(ctx, session.ID, newID(), now.Add(r.options.CommandDeadline), now)
+		if models.CodeOf(err) == models.CodeCommandUnknown {
+			// Nothing says how to bring it on, so it can only end.
+			return r.forceEnd(ctx, session, end(session, "its command is not in the database", models.CodeInternal), now)
+		}
+		if err != nil {
+			return err
+		}
+		command = &issued
 	}
 	if command.Generation < session.Generation {
 		return nil // left from before; it ends at its deadline, and the session's own is issued then
 	}
 	r.options.Logger.Warn("a session is stuck, its command is sent again", "session", session.ID,
 		"state", session.State, "since", session.StateSince, "agent", session.AgentID, "command", command.CommandID)
-	return r.dispatcher.DispatchCommand(&command)
+	return r.dispatcher.DispatchCommand(command)
 }
 
 func (r *SessionReconciler) forceEnd(ctx context.Context, session models.Session, decided decision, now time.Time) error {
