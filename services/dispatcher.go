@@ -2,8 +2,10 @@ package services
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -157,22 +159,31 @@ func (d *CommandDispatcher) DispatchPendingCommands() error {
 		return errStopped()
 	}
 	defer d.awake()
-	page := db.Page{Limit: db.MaxPageSize}
-	for {
-		commands, next, err := d.database.Commands(context.Background(), db.CommandFilter{Status: models.CommandPending}, page)
-		if err != nil {
-			return err
-		}
-		for _, command := range commands {
-			if !d.offer(hint{lane: laneOf(command)}) {
-				return nil
-			}
-		}
-		if next == "" {
+	commands, err := d.pending(context.Background(), cap(d.queue)-len(d.queue))
+	if err != nil {
+		return fmt.Errorf("dispatch pending commands: %w", err)
+	}
+	for _, command := range slices.Backward(commands) { // oldest first
+		if !d.offer(hint{lane: laneOf(command)}) {
 			return nil
 		}
-		page.Cursor = next
 	}
+	return nil
+}
+
+// pending reads pending commands, newest first, limit of them at most.
+func (d *CommandDispatcher) pending(ctx context.Context, limit int) (commands []models.AgentCommand, err error) {
+	var page db.Page
+	for limit > len(commands) {
+		page.Limit = min(limit-len(commands), db.MaxPageSize)
+		var more []models.AgentCommand
+		more, page.Cursor, err = d.database.Commands(ctx, db.CommandFilter{Status: models.CommandPending}, page)
+		commands = append(commands, more...)
+		if err != nil || page.Cursor == "" {
+			break
+		}
+	}
+	return commands, err
 }
 
 // GetQueueCapacity returns the maximum capacity of the command queue.
