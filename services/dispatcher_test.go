@@ -55,9 +55,8 @@ func TestASessionStartsAndStopsThroughAnAgentOfTheBasicProtocol(t *testing.T) {
 		}
 		agent.send(wire.TypeComplete, wire.Complete{CommandID: stop.CommandID})
 		w.awaitSession("one", models.SessionTerminated)
-		if stats := w.dispatcher.Stats(); stats.Sent != 2 || stats.Completed != 2 || stats.Acknowledged != 1 || stats.Resent+stats.Failed != 0 {
-			t.Errorf("counted %+v", stats)
-		}
+		want := services.DispatcherStats{Sent: 2, Completed: 2, Acknowledged: 1}
+		w.await("all is counted", func() bool { return w.dispatcher.Stats() == want })
 	})
 }
 
@@ -173,9 +172,10 @@ func TestUnfinishedCommandsAreSentAgainAfterAReconnectUnderTheSameID(t *testing.
 		if row := w.row("c2"); row.Status != models.CommandAck {
 			t.Errorf("sending again made the acknowledged command %s", row.Status)
 		}
-		if stats := w.dispatcher.Stats(); stats.Resent != 2 || stats.Sent != 4 {
-			t.Errorf("counted %+v", stats)
-		}
+		w.await("all is counted", func() bool {
+			stats := w.dispatcher.Stats()
+			return stats.Resent == 2 && stats.Sent == 4
+		})
 	})
 }
 
@@ -299,13 +299,7 @@ func TestStopLetsAWorkerFinishItsCommand(t *testing.T) {
 		w.await("it is stopping", func() bool {
 			return models.CodeOf(w.dispatcher.DispatchCommand(&first)) == models.CodeStopped
 		})
-		select {
-		case <-started:
-			t.Fatal("Start returned while a worker was at a command")
-		case <-stopped:
-			t.Fatal("Stop returned while a worker was at a command")
-		default:
-		}
+		awaitIn(t, "services.(*CommandDispatcher).Stop(", stopped, started)
 		release()
 		<-stopped
 		<-started
@@ -361,6 +355,24 @@ func TestADeadlineEndsTheCommandAndFailsTheSession(t *testing.T) {
 	})
 }
 
+func TestNoCommandOvertakesOneThatCannotBeSent(t *testing.T) {
+	w := newWorld(t, dbtest.SQLite(t, db.Options{}), services.DispatcherOptions{Workers: 1, PollEvery: time.Hour})
+	w.register(models.Agent{ID: "a"})
+	first := w.pending("c1", "a", "s")
+	w.clock.advance(2 * time.Hour) // past its deadline, which no poll has come upon yet
+	second, other := w.pending("c2", "a", "s"), w.pending("c3", "a", "t")
+	for _, command := range []models.AgentCommand{first, second, other} {
+		if err := w.dispatcher.DispatchCommand(&command); err != nil {
+			t.Fatal(err)
+		}
+	}
+	agent := w.connect("a")
+	w.start()
+	if got := agent.command().CommandID; got != "c3" { // the one worker has been at s before
+		t.Fatalf("%s was sent", got)
+	}
+}
+
 func TestACommandTooLargeForAFrameFailsAndLetsOthersPass(t *testing.T) {
 	w := newWorld(t, dbtest.SQLite(t, db.Options{}), services.DispatcherOptions{})
 	w.register(models.Agent{ID: "a"})
@@ -381,7 +393,7 @@ func TestACommandTooLargeForAFrameFailsAndLetsOthersPass(t *testing.T) {
 }
 
 func TestAnAgentThatDoesNotReadKeepsNobodyElseWaiting(t *testing.T) {
-	w := newWorldWith(t, dbtest.SQLite(t, db.Options{}), services.DispatcherOptions{Workers: 2}, websocket.Options{QueueSize: 4})
+	w := newWorldWith(t, dbtest.SQLite(t, db.Options{}), services.DispatcherOptions{Workers: 2, QueueSize: 8}, websocket.Options{QueueSize: 4})
 	for _, id := range []string{"slow", "quick"} {
 		w.register(models.Agent{ID: id})
 	}
@@ -403,6 +415,9 @@ func TestAnAgentThatDoesNotReadKeepsNobodyElseWaiting(t *testing.T) {
 	w.start()
 	if got := quick.command().CommandID; got != "c1" {
 		t.Fatalf("got %s", got)
+	}
+	if !w.hub.IsAgentConnected("slow") {
+		t.Error("only the slow agent's end made way")
 	}
 	if row := w.row("slow-39"); row.Status != models.CommandPending {
 		t.Errorf("a command for a full socket is %s", row.Status)

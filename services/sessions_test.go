@@ -138,27 +138,33 @@ func TestLaunchSaysWhatToInstall(t *testing.T) {
 func TestRacingLaunchesNeverOverfillAgents(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, database *db.Database) {
 		w := newWorld(t, database, services.DispatcherOptions{})
-		for id, limit := range map[string]int{"a": 1, "b": 2, "c": 3} {
+		for id, limit := range map[string]int{"a": 1, "b": 1, "c": 8} {
 			w.register(models.Agent{ID: id, Capacity: map[string]interface{}{"maxSessions": limit}})
 			w.connect(id)
 		}
-		var racing sync.WaitGroup
-		var launched atomic.Int32
-		for i := range 20 {
-			racing.Go(func() {
-				_, _, err := w.sessions.Launch(t.Context(), services.LaunchRequest{ID: fmt.Sprint("s", i), Template: "desk", Owner: w.owner})
-				switch code := models.CodeOf(err); code {
-				case "":
-					launched.Add(1)
-				case models.CodeNoSuitableAgent:
-				default:
-					t.Error(err)
-				}
-			})
+		race := func(round string) int {
+			var racing sync.WaitGroup
+			var launched atomic.Int32
+			for i := range 10 {
+				racing.Go(func() {
+					_, _, err := w.sessions.Launch(t.Context(), services.LaunchRequest{ID: fmt.Sprint(round, i), Template: "desk", Owner: w.owner})
+					switch models.CodeOf(err) {
+					case "":
+						launched.Add(1)
+					case models.CodeNoSuitableAgent:
+					default:
+						t.Error(err)
+					}
+				})
+			}
+			racing.Wait()
+			return int(launched.Load())
 		}
-		racing.Wait()
-		if launched.Load() != 6 {
-			t.Errorf("%d sessions were launched on room for 6", launched.Load())
+		if got := race("fits"); got != 10 {
+			t.Errorf("%d of 10 sessions were launched on room for 10", got)
+		}
+		if got := race("full"); got != 0 {
+			t.Errorf("%d sessions were launched on full agents", got)
 		}
 		agents, err := w.database.Candidates(t.Context(), db.AgentFilter{})
 		if err != nil {

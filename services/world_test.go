@@ -1,11 +1,13 @@
 package services_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -352,4 +354,24 @@ func mustCode(t *testing.T, err error, code models.ErrorCode) {
 	if models.CodeOf(err) != code {
 		t.Errorf("the error is %v, want code %s", err, code)
 	}
+}
+
+// awaitIn returns when some goroutine is in the function, and fails when any
+// of the channels is closed before.
+func awaitIn(t *testing.T, function string, early ...<-chan struct{}) {
+	t.Helper()
+	stacks := make([]byte, 4<<20)
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); runtime.Gosched() {
+		for _, closed := range early {
+			select {
+			case <-closed:
+				t.Fatalf("it did not wait in %s", function)
+			default:
+			}
+		}
+		if bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte(function)) {
+			return
+		}
+	}
+	t.Fatalf("nobody is in %s", function)
 }
