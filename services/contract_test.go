@@ -419,7 +419,7 @@ func TestContractReconcilerRetriesIfTheAgentIsAvailable(t *testing.T) {
 	defer d.dispatcher.Stop()
 	d.launch("one")
 	start := agent.command()
-	d.exec(`UPDATE sessions SET state_since = '2026-01-01T00:00:00.000000Z', updated_at = '2026-01-01T00:00:00.000000Z'`)
+	d.awaitCommand(start.CommandID, models.CommandSent)
 	d.exec(`UPDATE sessions SET state_since = '` + time.Now().UTC().Add(-6*time.Minute).Format("2006-01-02T15:04:05.000000Z") + `'`)
 	running.Go(d.reconciler.Start) // its first pass comes at once
 	defer d.reconciler.Stop()
