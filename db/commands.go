@@ -103,32 +103,43 @@ func (d *Database) Commands(ctx context.Context, filter CommandFilter, page Page
 	return commands, next, err
 }
 
-// PendingCommands lists commands that were never sent, oldest first, for all
-// agents or, with agentIDs not nil, for those.
-func (d *Database) PendingCommands(ctx context.Context, agentIDs []string, limit int) ([]models.AgentCommand, error) {
-	restriction := ""
-	if agentIDs != nil {
-		if len(agentIDs) == 0 {
-			return nil, nil
-		}
-		restriction = ` AND agent_id IN (` + quoted(agentIDs) + `)`
+// Lane is the commands of one session for one agent, which are sent in order.
+// Commands without a session share the lane with an empty SessionID.
+type Lane struct {
+	AgentID, SessionID string
+}
+
+// PendingLanes lists lanes with commands that were never sent, the longest
+// waiting first.
+func (d *Database) PendingLanes(ctx context.Context, limit int) ([]Lane, error) {
+	return queryAll(ctx, d, "list pending lanes", scanLane, `SELECT agent_id, coalesce(session_id, '') FROM agent_commands
+		WHERE status = 'pending' GROUP BY agent_id, coalesce(session_id, '') ORDER BY min(seq) LIMIT $1`, limit)
+}
+
+// UnsentLanes lists lanes of the given agents with unfinished commands that
+// have not been sent on the agent's newest connection, the longest waiting
+// first.
+func (d *Database) UnsentLanes(ctx context.Context, agentIDs []string, limit int) ([]Lane, error) {
+	if len(agentIDs) == 0 {
+		return nil, nil
 	}
-	return queryAll(ctx, d, "list pending commands", scanCommand, `SELECT `+commandColumns+` FROM agent_commands
-		WHERE status = 'pending'`+restriction+` ORDER BY seq LIMIT $1`, limit)
+	return queryAll(ctx, d, "list unsent lanes", scanLane, `SELECT c.agent_id, coalesce(c.session_id, '')
+		FROM agent_commands c JOIN agents a ON a.id = c.agent_id
+		WHERE c.status NOT IN ('completed', 'failed') AND c.sent_epoch < a.epoch AND c.agent_id IN (`+quoted(agentIDs)+`)
+		GROUP BY c.agent_id, coalesce(c.session_id, '') ORDER BY min(c.seq) LIMIT $1`, limit)
 }
 
-// SessionPending lists one session's commands that were never sent, in order.
-// An empty session stands for commands without one.
-func (d *Database) SessionPending(ctx context.Context, agentID, sessionID string) ([]models.AgentCommand, error) {
-	return queryAll(ctx, d, "list a session's pending commands", scanCommand, `SELECT `+commandColumns+` FROM agent_commands
-		WHERE agent_id = $1 AND coalesce(session_id, '') = $2 AND status = 'pending' ORDER BY seq`, agentID, sessionID)
+func scanLane(row scanner) (lane Lane, err error) {
+	return lane, row.Scan(&lane.AgentID, &lane.SessionID)
 }
 
-// UnfinishedCommands lists an agent's commands that are neither completed nor
-// failed, in order.
-func (d *Database) UnfinishedCommands(ctx context.Context, agentID string) ([]models.AgentCommand, error) {
-	return queryAll(ctx, d, "list unfinished commands", scanCommand, `SELECT `+commandColumns+` FROM agent_commands
-		WHERE agent_id = $1 AND status NOT IN ('completed', 'failed') ORDER BY seq`, agentID)
+// UnsentCommands lists a lane's unfinished commands that have not been sent on
+// the connection with this epoch, in order. Those sent on an earlier one are
+// among them: whether the agent has them is not known.
+func (d *Database) UnsentCommands(ctx context.Context, lane Lane, epoch int64) ([]models.AgentCommand, error) {
+	return queryAll(ctx, d, "list unsent commands", scanCommand, `SELECT `+commandColumns+` FROM agent_commands
+		WHERE agent_id = $1 AND coalesce(session_id, '') = $2 AND status NOT IN ('completed', 'failed') AND sent_epoch < $3
+		ORDER BY seq`, lane.AgentID, lane.SessionID, epoch)
 }
 
 // OverdueCommands lists unfinished commands whose deadline has passed, oldest
@@ -142,7 +153,7 @@ func (d *Database) OverdueCommands(ctx context.Context, now time.Time, limit int
 // pending becomes sent, and attempts counts each time. It reports false when
 // the command has ended or the connection was replaced.
 func (d *Database) MarkSent(ctx context.Context, commandID, agentID string, epoch int64, now time.Time) (bool, error) {
-	return d.mark(ctx, `UPDATE agent_commands SET attempts = attempts + 1, sent_at = coalesce(sent_at, $4),
+	return d.mark(ctx, `UPDATE agent_commands SET attempts = attempts + 1, sent_epoch = $3, sent_at = coalesce(sent_at, $4),
 		status = CASE WHEN status = 'pending' THEN 'sent' ELSE status END
 		WHERE command_id = $1 AND agent_id = $2 AND status NOT IN ('completed', 'failed')
 		AND EXISTS (SELECT 1 FROM agents WHERE id = $2 AND epoch = $3)`, "mark command sent", commandID, agentID, epoch, now)

@@ -79,6 +79,7 @@ CREATE TABLE agent_commands (
     payload         jsonb,
     status          text NOT NULL CHECK (status IN ('pending', 'sent', 'ack', 'completed', 'failed')),
     attempts        bigint NOT NULL DEFAULT 0,
+    sent_epoch      bigint NOT NULL DEFAULT 0,
     result          jsonb,
     error_message   text,
     created_at      timestamptz NOT NULL,

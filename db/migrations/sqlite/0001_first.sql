@@ -79,6 +79,7 @@ CREATE TABLE agent_commands (
     payload         text,
     status          text NOT NULL CHECK (status IN ('pending', 'sent', 'ack', 'completed', 'failed')),
     attempts        integer NOT NULL DEFAULT 0,
+    sent_epoch      integer NOT NULL DEFAULT 0,
     result          text,
     error_message   text,
     created_at      text NOT NULL,
