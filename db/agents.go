@@ -26,6 +26,12 @@ const agentTables = ` FROM agents a LEFT JOIN (
 	WHERE state NOT IN ('terminated', 'failed') AND state <> 'hibernated' GROUP BY agent_id
 ) load ON load.agent_id = a.id`
 
+// oneAgent selects the agent $1, and counts no other's sessions.
+const oneAgent = `SELECT ` + agentColumns + ` FROM agents a LEFT JOIN (
+	SELECT count(*) AS sessions FROM sessions
+	WHERE agent_id = $1 AND state NOT IN ('terminated', 'failed') AND state <> 'hibernated'
+) load ON true WHERE a.id = $1`
+
 func scanAgent(row scanner) (models.Agent, error) {
 	var agent models.Agent
 	err := row.Scan(&agent.ID, &agent.ClusterID, &agent.ClusterName, &agent.Platform, &agent.Region, &agent.Status,
@@ -61,7 +67,7 @@ func (d *Database) RegisterAgent(ctx context.Context, agent models.Agent, now ti
 				return err
 			}
 		}
-		stored, err = scanAgent(t.row(ctx, `SELECT `+agentColumns+agentTables+` WHERE a.id = $1`, agent.ID))
+		stored, err = scanAgent(t.row(ctx, oneAgent, agent.ID))
 		return err
 	})
 	return stored, created, err
@@ -120,12 +126,23 @@ func (d *Database) RecordHeartbeat(ctx context.Context, agentID string, epoch in
 		return false, fmt.Errorf("record heartbeat: %w", err)
 	}
 	err = d.write(ctx, "record heartbeat", func(ctx context.Context, t *tx) error {
-		written, err := t.exec(ctx, `UPDATE agents SET last_heartbeat = $3, updated_at = $3,
-			capacity = coalesce($4, capacity),
-			status = CASE WHEN $5 = 'draining' THEN 'draining' WHEN status = 'offline' THEN 'online' ELSE status END
-			WHERE id = $1 AND epoch = $2`, agentID, epoch, d.at(now), capacity, heartbeat.Status)
-		current = written == 1
-		return err
+		status, newest, err := d.lockAgent(ctx, t, agentID)
+		if err != nil || newest != epoch {
+			return err
+		}
+		current = true
+		next := status
+		switch {
+		case heartbeat.Status == models.AgentDraining:
+			next = models.AgentDraining
+		case status == models.AgentOffline:
+			next = models.AgentOnline
+		}
+		if _, err := t.exec(ctx, `UPDATE agents SET last_heartbeat = $2, updated_at = $2, capacity = coalesce($3, capacity),
+			status = $4 WHERE id = $1`, agentID, d.at(now), capacity, next); err != nil {
+			return err
+		}
+		return d.recordAgent(ctx, t, agentID, status, next, "the agent's heartbeat says so", now)
 	})
 	return current, err
 }
@@ -150,7 +167,7 @@ func (d *Database) SetFacilities(ctx context.Context, agentID string, epoch int6
 func (d *Database) Agent(ctx context.Context, agentID string) (models.Agent, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	agent, err := scanAgent(d.queryRow(ctx, `SELECT `+agentColumns+agentTables+` WHERE a.id = $1`, agentID))
+	agent, err := scanAgent(d.queryRow(ctx, oneAgent, agentID))
 	if errors.Is(err, sql.ErrNoRows) {
 		return agent, agentUnknown(agentID)
 	}

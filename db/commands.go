@@ -103,6 +103,35 @@ func (d *Database) Commands(ctx context.Context, filter CommandFilter, page Page
 	return commands, next, err
 }
 
+// PendingCommands lists commands that were never sent, oldest first, for all
+// agents or, with agentIDs not nil, for those.
+func (d *Database) PendingCommands(ctx context.Context, agentIDs []string, limit int) ([]models.AgentCommand, error) {
+	if agentIDs == nil {
+		return queryAll(ctx, d, "list pending commands", scanCommand, `SELECT `+commandColumns+` FROM agent_commands
+			WHERE status = 'pending' ORDER BY seq LIMIT $1`, limit)
+	}
+	agents, err := asJSON(agentIDs)
+	if err != nil {
+		return nil, fmt.Errorf("list pending commands: %w", err)
+	}
+	return queryAll(ctx, d, "list pending commands", scanCommand, `SELECT `+commandColumns+` FROM agent_commands
+		WHERE status = 'pending' AND agent_id IN `+d.among("$1")+` ORDER BY seq LIMIT $2`, agents, limit)
+}
+
+// SessionPending lists one session's commands that were never sent, in order.
+// An empty session stands for commands without one.
+func (d *Database) SessionPending(ctx context.Context, agentID, sessionID string) ([]models.AgentCommand, error) {
+	return queryAll(ctx, d, "list a session's pending commands", scanCommand, `SELECT `+commandColumns+` FROM agent_commands
+		WHERE agent_id = $1 AND coalesce(session_id, '') = $2 AND status = 'pending' ORDER BY seq`, agentID, sessionID)
+}
+
+// UnfinishedCommands lists an agent's commands that are neither completed nor
+// failed, in order.
+func (d *Database) UnfinishedCommands(ctx context.Context, agentID string) ([]models.AgentCommand, error) {
+	return queryAll(ctx, d, "list unfinished commands", scanCommand, `SELECT `+commandColumns+` FROM agent_commands
+		WHERE agent_id = $1 AND status NOT IN ('completed', 'failed') ORDER BY seq`, agentID)
+}
+
 // Lane is the commands of one session for one agent, which are sent in order.
 // Commands without a session share the lane with an empty SessionID.
 type Lane struct {
@@ -123,10 +152,14 @@ func (d *Database) UnsentLanes(ctx context.Context, agentIDs []string, limit int
 	if len(agentIDs) == 0 {
 		return nil, nil
 	}
+	agents, err := asJSON(agentIDs)
+	if err != nil {
+		return nil, fmt.Errorf("list unsent lanes: %w", err)
+	}
 	return queryAll(ctx, d, "list unsent lanes", scanLane, `SELECT c.agent_id, coalesce(c.session_id, '')
 		FROM agent_commands c JOIN agents a ON a.id = c.agent_id
-		WHERE c.status NOT IN ('completed', 'failed') AND c.sent_epoch < a.epoch AND c.agent_id IN (`+quoted(agentIDs)+`)
-		GROUP BY c.agent_id, coalesce(c.session_id, '') ORDER BY min(c.seq) LIMIT $1`, limit)
+		WHERE c.status NOT IN ('completed', 'failed') AND c.sent_epoch < a.epoch AND c.agent_id IN `+d.among("$1")+`
+		GROUP BY c.agent_id, coalesce(c.session_id, '') ORDER BY min(c.seq) LIMIT $2`, agents, limit)
 }
 
 func scanLane(row scanner) (lane Lane, err error) {
@@ -300,12 +333,16 @@ func (d *Database) readCommand(ctx context.Context, t *tx, commandID, lock strin
 
 // ReissueCommand gives the session's unfinished command, to be sent again, or
 // writes a new pending one with the payload of the newest command of the
-// session's generation. One open command a session at most.
+// session's generation. Errors: models.CodeCommandUnknown when there is nothing
+// to repeat, models.CodeTransitionIllegal when the session has ended.
 func (d *Database) ReissueCommand(ctx context.Context, sessionID, commandID string, deadline, now time.Time) (command models.AgentCommand, err error) {
 	err = d.write(ctx, "reissue command", func(ctx context.Context, t *tx) error {
 		session, err := d.lockSession(ctx, t, sessionID)
 		if err != nil {
 			return err
+		}
+		if session.State.Terminal() {
+			return models.Errorf(models.CodeTransitionIllegal, "session %q has ended", sessionID)
 		}
 		command, err = scanCommand(t.row(ctx, `SELECT `+commandColumns+` FROM agent_commands WHERE session_id = $1
 			AND (status NOT IN ('completed', 'failed') OR generation = $2)

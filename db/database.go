@@ -18,7 +18,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5/stdlib"
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
 	"github.com/mattn/go-sqlite3"
 )
 
@@ -64,7 +64,7 @@ func Open(ctx context.Context, url string, options Options) (*Database, error) {
 	var handle *sql.DB
 	var err error
 	if strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://") {
-		handle, err = sql.Open("pgx", url)
+		handle, err = openPostgres(url)
 	} else {
 		handle, err = openSQLite(strings.TrimPrefix(url, "sqlite:"))
 	}
@@ -78,6 +78,21 @@ func Open(ctx context.Context, url string, options Options) (*Database, error) {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
 	return database, nil
+}
+
+// postgresConnections is how many connections a replica holds at most: a few
+// replicas fit into PostgreSQL's default of 100.
+const postgresConnections = 24
+
+func openPostgres(url string) (*sql.DB, error) {
+	handle, err := sql.Open("pgx", url)
+	if err != nil {
+		return nil, err
+	}
+	handle.SetMaxOpenConns(postgresConnections)
+	handle.SetMaxIdleConns(postgresConnections)
+	handle.SetConnMaxIdleTime(5 * time.Minute)
+	return handle, nil
 }
 
 func openSQLite(path string) (*sql.DB, error) {
@@ -111,15 +126,13 @@ func escapePath(path string) string {
 }
 
 // FromDB wraps a handle that is already open; its engine is found from its
-// driver. Close closes the handle.
+// driver: mattn's SQLite, or else PostgreSQL. Close closes the handle.
 func FromDB(handle *sql.DB) *Database {
 	database := &Database{handle: handle, engine: Postgres,
 		options: Options{Logger: slog.New(slog.DiscardHandler)}}
-	switch handle.Driver().(type) {
-	case *sqlite3.SQLiteDriver:
+	if _, is := handle.Driver().(*sqlite3.SQLiteDriver); is {
 		database.engine = SQLite
 		database.turn = make(chan struct{}, 1)
-	case *stdlib.Driver:
 	}
 	return database
 }

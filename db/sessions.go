@@ -51,8 +51,14 @@ func (d *Database) LaunchSession(ctx context.Context, launch Launch, now time.Ti
 		if existed || err != nil {
 			return err
 		}
-		if err := d.reserve(ctx, t, launch.Session.AgentID); err != nil {
-			return err
+		if refused := d.reserve(ctx, t, launch.Session.AgentID); refused != nil {
+			// While this one waited for the agent, the same launch may have
+			// taken the last place.
+			session, existed, err = d.earlierLaunch(ctx, t, launch.Session)
+			if existed || err != nil {
+				return err
+			}
+			return refused
 		}
 		inserted, err := d.insertSession(ctx, t, launch.Session, now)
 		if err != nil {
@@ -94,7 +100,7 @@ func (d *Database) reserve(ctx context.Context, t *tx, agentID string) error {
 	if _, _, err := d.lockAgent(ctx, t, agentID); err != nil {
 		return err
 	}
-	agent, err := scanAgent(t.row(ctx, `SELECT `+agentColumns+agentTables+` WHERE a.id = $1`, agentID))
+	agent, err := scanAgent(t.row(ctx, oneAgent, agentID))
 	if err != nil {
 		return err
 	}
@@ -217,7 +223,11 @@ func (d *Database) Sessions(ctx context.Context, filter SessionFilter, page Page
 		restrict("s.template = ?", filter.Template)
 	}
 	if len(filter.States) > 0 {
-		conditions = append(conditions, "s.state IN ("+quoted(filter.States)+")")
+		states, err := asJSON(filter.States)
+		if err != nil {
+			return nil, "", fmt.Errorf("list sessions: %w", err)
+		}
+		restrict("s.state IN "+d.among("?"), states)
 	}
 	var key sessionKey
 	if more, err := page.position(&key); err != nil {
@@ -238,15 +248,6 @@ func (d *Database) Sessions(ctx context.Context, filter SessionFilter, page Page
 	return cut(sessions, limit, func(session models.Session) any {
 		return sessionKey{At: session.CreatedAt.Format(timeLayout), ID: session.ID}
 	})
-}
-
-// quoted makes an IN list of constants of the models package.
-func quoted[T ~string](constants []T) string {
-	list := make([]string, 0, len(constants))
-	for _, constant := range constants {
-		list = append(list, "'"+strings.ReplaceAll(string(constant), "'", "''")+"'")
-	}
-	return strings.Join(list, ", ")
 }
 
 // AgentSessions lists every session placed on the agent that has not ended.

@@ -20,6 +20,11 @@ func scanTemplate(row scanner) (models.Template, error) {
 // sessions keep the template that they were launched with.
 func (d *Database) SaveTemplates(ctx context.Context, templates []models.Template, now time.Time) error {
 	return d.write(ctx, "save templates", func(ctx context.Context, t *tx) error {
+		if d.engine == Postgres { // two replicas that start at once would insert the same names
+			if _, err := t.exec(ctx, `LOCK TABLE templates IN SHARE ROW EXCLUSIVE MODE`); err != nil {
+				return err
+			}
+		}
 		if _, err := t.exec(ctx, `DELETE FROM templates`); err != nil {
 			return err
 		}

@@ -30,8 +30,9 @@ func (d *Database) CreateTicket(ctx context.Context, ticket models.Ticket) error
 
 // RedeemTicket uses up a ticket. Errors: models.CodeTicketInvalid,
 // models.CodeTicketExpired, models.CodeTicketUsed.
-func (d *Database) RedeemTicket(ctx context.Context, hash string, now time.Time) (ticket models.Ticket, err error) {
-	err = d.write(ctx, "redeem ticket", func(ctx context.Context, t *tx) error {
+func (d *Database) RedeemTicket(ctx context.Context, hash string, now time.Time) (models.Ticket, error) {
+	var ticket models.Ticket
+	err := d.write(ctx, "redeem ticket", func(ctx context.Context, t *tx) error {
 		var used *time.Time
 		err := t.row(ctx, `SELECT hash, session_id, generation, user_id, created_at, expires_at, used_at FROM tickets
 			WHERE hash = $1`+d.forUpdate(), hash).Scan(&ticket.Hash, &ticket.SessionID, &ticket.Generation, &ticket.UserID,
@@ -49,5 +50,8 @@ func (d *Database) RedeemTicket(ctx context.Context, hash string, now time.Time)
 		_, err = t.exec(ctx, `UPDATE tickets SET used_at = $2 WHERE hash = $1`, hash, d.at(now))
 		return err
 	})
-	return ticket, err
+	if err != nil {
+		return models.Ticket{}, err
+	}
+	return ticket, nil
 }

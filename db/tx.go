@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -15,9 +16,13 @@ type tx struct {
 	changed  []string
 }
 
-// sessionChanged notes that a session's row is written, for the hint after
+// sessionChanged notes that a session's row is written, for the one hint after
 // commit.
-func (t *tx) sessionChanged(sessionID string) { t.changed = append(t.changed, sessionID) }
+func (t *tx) sessionChanged(sessionID string) {
+	if !slices.Contains(t.changed, sessionID) {
+		t.changed = append(t.changed, sessionID)
+	}
+}
 
 func (t *tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
 	result, err := t.ExecContext(ctx, t.database.dialect(query), args...)
@@ -31,10 +36,25 @@ func (t *tx) row(ctx context.Context, query string, args ...any) *sql.Row {
 	return t.QueryRowContext(ctx, t.database.dialect(query), args...)
 }
 
-// write runs work in one transaction. On SQLite writers take turns and the
-// transaction is immediate; on PostgreSQL it is READ COMMITTED, and work locks
-// the rows that it decides on.
+// write runs work in one transaction, and tells of the sessions that it has
+// changed once it has committed and the writer's turn is over. On SQLite
+// writers take turns and the transaction is immediate; on PostgreSQL it is READ
+// COMMITTED, and work locks the rows that it decides on.
 func (d *Database) write(ctx context.Context, what string, work func(context.Context, *tx) error) error {
+	changed, err := d.transact(ctx, work)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if d.options.SessionChanged != nil {
+		for _, sessionID := range changed {
+			d.options.SessionChanged(sessionID)
+		}
+	}
+	return nil
+}
+
+// transact is write without the telling: it gives the changed sessions.
+func (d *Database) transact(ctx context.Context, work func(context.Context, *tx) error) (changed []string, err error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	if d.turn != nil {
@@ -42,29 +62,24 @@ func (d *Database) write(ctx context.Context, what string, work func(context.Con
 		case d.turn <- struct{}{}:
 			defer func() { <-d.turn }()
 		case <-ctx.Done():
-			return fmt.Errorf("%s: wait for the writer's turn: %w", what, ctx.Err())
+			return nil, fmt.Errorf("wait for the writer's turn: %w", ctx.Err())
 		}
 	}
 	raw, err := d.handle.BeginTx(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("%s: begin: %w", what, err)
+		return nil, fmt.Errorf("begin: %w", err)
 	}
 	t := &tx{Tx: raw, database: d}
 	if err := work(ctx, t); err != nil {
 		if undo := raw.Rollback(); undo != nil && !errors.Is(undo, sql.ErrTxDone) {
-			d.options.Logger.Warn("rollback", "what", what, "error", undo)
+			d.options.Logger.Warn("rollback", "error", undo, "because", err)
 		}
-		return fmt.Errorf("%s: %w", what, err)
+		return nil, err
 	}
 	if err := raw.Commit(); err != nil {
-		return fmt.Errorf("%s: commit: %w", what, err)
+		return nil, fmt.Errorf("commit: %w", err)
 	}
-	if d.options.SessionChanged != nil {
-		for _, sessionID := range t.changed {
-			d.options.SessionChanged(sessionID)
-		}
-	}
-	return nil
+	return t.changed, nil
 }
 
 // dialect turns the $N placeholders, which both drivers take, into ?N for
@@ -82,6 +97,20 @@ func (d *Database) forUpdate() string {
 		return " FOR UPDATE"
 	}
 	return ""
+}
+
+// among gives the right side of an IN for a parameter that holds a JSON list of
+// texts: one parameter whatever the list's length is.
+func (d *Database) among(placeholder string) string {
+	if d.engine == Postgres {
+		return "(SELECT jsonb_array_elements_text(" + placeholder + "::jsonb))"
+	}
+	return "(SELECT value FROM json_each(" + placeholder + "))"
+}
+
+// quoted makes an IN list of constants of the models package.
+func quoted(constants []string) string {
+	return "'" + strings.Join(constants, "', '") + "'"
 }
 
 func (d *Database) queryRow(ctx context.Context, query string, args ...any) *sql.Row {

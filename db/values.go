@@ -3,6 +3,7 @@ package db
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -116,6 +117,10 @@ func (c jsonColumn) Scan(value any) error {
 	return fmt.Errorf("JSON cannot be read from %T", value)
 }
 
+// withoutNUL replaces NUL, which PostgreSQL keeps neither in text nor in JSON,
+// by the replacement character. The first pair steps over escaped backslashes.
+var withoutNUL = strings.NewReplacer(`\\`, `\\`, `\u0000`, `\ufffd`)
+
 // asJSON gives a value as JSON text; a nil map, slice or pointer is NULL.
 func asJSON(value any) (any, error) {
 	body, err := json.Marshal(value)
@@ -125,13 +130,13 @@ func asJSON(value any) (any, error) {
 	if string(body) == "null" {
 		return nil, nil
 	}
-	return string(body), nil
+	return withoutNUL.Replace(string(body)), nil
 }
 
-// orNull turns "" into NULL.
+// orNull turns "" into NULL, and the rest into text that both engines keep.
 func orNull[T ~string](value T) any {
 	if value == "" {
 		return nil
 	}
-	return string(value)
+	return strings.ReplaceAll(strings.ToValidUTF8(string(value), "\ufffd"), "\x00", "\ufffd")
 }

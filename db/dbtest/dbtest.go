@@ -28,7 +28,7 @@ func SQLite(t testing.TB, options db.Options) *db.Database {
 // PostgreSQL's programs the test is skipped with a word, and fails in CI.
 func Postgres(t testing.TB, options db.Options) *db.Database {
 	t.Helper()
-	return open(t, PostgresURL(t), options)
+	return open(t, create(t, migrated), options)
 }
 
 func open(t testing.TB, url string, options db.Options) *db.Database {

@@ -18,18 +18,35 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+	"github.com/streamspace/streamspace/db"
 )
+
+// cluster is a running PostgreSQL server.
+type cluster struct {
+	// directory holds its data, its log and its socket.
+	directory string
+	// alive ends the server when it is closed, and so when this process ends.
+	alive *os.File
+}
 
 // server is the one private PostgreSQL of a test process. Being one for all
 // tests of a package is worth this package's only variable: initdb takes
 // seconds, a database on a running server milliseconds.
 var server = sync.OnceValues(start)
 
+// migrated is a database with the schema and nothing in it, to copy.
+const migrated = "migrated"
+
 // PostgresURL gives the url of a new, empty database.
 func PostgresURL(t testing.TB) string {
 	t.Helper()
-	directory, err := server()
+	return create(t, "template1")
+}
+
+// create makes a database like an existing one and gives its url.
+func create(t testing.TB, like string) string {
+	t.Helper()
+	running, err := server()
 	if errors.Is(err, exec.ErrNotFound) && os.Getenv("CI") == "" {
 		t.Skip("SKIPPED: PostgreSQL is not installed (apt-get install postgresql); nothing was tested on it")
 	}
@@ -37,60 +54,60 @@ func PostgresURL(t testing.TB) string {
 		t.Fatalf("start PostgreSQL: %v", err)
 	}
 	name := "test_" + strings.ToLower(rand.Text()[:12])
-	admin, err := sql.Open("pgx", url(directory, "postgres"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer admin.Close()
-	if _, err := admin.Exec("CREATE DATABASE " + name); err != nil {
+	if err := running.administer("CREATE DATABASE " + name + " TEMPLATE " + like); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		admin, err := sql.Open("pgx", url(directory, "postgres"))
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer admin.Close()
-		if _, err := admin.Exec("DROP DATABASE " + name + " WITH (FORCE)"); err != nil {
+		if err := running.administer("DROP DATABASE " + name + " WITH (FORCE)"); err != nil {
 			t.Error(err)
 		}
 	})
-	return url(directory, name)
+	return running.url(name)
 }
 
-func url(directory, database string) string {
-	return fmt.Sprintf("postgres:///%s?host=%s&user=postgres", database, directory)
+func (c *cluster) administer(statement string) error {
+	admin, err := sql.Open("pgx", c.url("postgres"))
+	if err != nil {
+		return err
+	}
+	_, err = admin.Exec(statement)
+	return errors.Join(err, admin.Close())
+}
+
+func (c *cluster) url(database string) string {
+	return fmt.Sprintf("postgres:///%s?host=%s&user=postgres", database, c.directory)
 }
 
 // start makes a cluster in a temporary folder and starts it on a unix socket
 // there, as user postgres when this process is root, which PostgreSQL refuses.
 // The shell between us and the server stops it when this process ends, however
-// it ends: the pipe that it reads from is closed then.
-func start() (directory string, err error) {
+// it ends: the pipe that it reads from is closed then. Nothing is synced to
+// disk, since no test takes the power away.
+func start() (*cluster, error) {
 	initdb, err := find("initdb")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	if directory, err = os.MkdirTemp("", "pg"); err != nil {
-		return "", err
+	directory, err := os.MkdirTemp("", "pg")
+	if err != nil {
+		return nil, err
 	}
-	var credential *syscall.SysProcAttr
+	attributes := &syscall.SysProcAttr{}
 	if os.Geteuid() == 0 {
-		if credential, err = asPostgres(directory); err != nil {
-			return "", err
+		if attributes.Credential, err = asPostgres(directory); err != nil {
+			return nil, err
 		}
 	}
-	watch, hold, err := os.Pipe()
+	attributes.Setsid = true // an interrupt of the tests leaves the stopping to the shell
+	watch, alive, err := os.Pipe()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	// hold is deliberately kept open for the life of the process.
-	syscall.CloseOnExec(int(hold.Fd()))
 	script := `
 set -e
 "$1/initdb" -D "$2/data" -U postgres -A trust --no-sync --locale=C -E UTF8 >"$2/log" 2>&1
-"$1/postgres" -D "$2/data" -k "$2" -c listen_addresses= -c max_connections=200 -c shared_buffers=32MB >>"$2/log" 2>&1 &
+"$1/postgres" -D "$2/data" -k "$2" -c listen_addresses= -c max_connections=400 -c shared_buffers=32MB \
+	-c fsync=off -c synchronous_commit=off -c full_page_writes=off >>"$2/log" 2>&1 &
 server=$!
 read -r _ || true
 kill -QUIT $server 2>/dev/null || true
@@ -100,31 +117,34 @@ rm -rf "$2"
 	command := exec.Command("sh", "-c", script, "sh", filepath.Dir(initdb), directory)
 	command.Dir = directory
 	command.Stdin = watch
-	command.SysProcAttr = credential
-	if command.SysProcAttr == nil {
-		command.SysProcAttr = &syscall.SysProcAttr{}
-	}
-	command.SysProcAttr.Setsid = true // an interrupt of the tests leaves the stopping to the shell
+	command.SysProcAttr = attributes
 	if err := command.Start(); err != nil {
-		return "", err
+		return nil, err
 	}
 	if err := watch.Close(); err != nil {
-		return "", err
+		return nil, err
 	}
-	keep(hold)
-	return directory, ready(directory)
+	started := &cluster{directory: directory, alive: alive}
+	if err := started.ready(); err != nil {
+		return nil, errors.Join(err, alive.Close())
+	}
+	return started, started.migrate()
 }
 
-// keep makes the pipe's end live as long as the process.
-func keep(end *os.File) {
-	go func() {
-		block := make(chan struct{})
-		<-block
-		_ = end.Close()
-	}()
+// migrate makes the database that tests copy.
+func (c *cluster) migrate() error {
+	if err := c.administer("CREATE DATABASE " + migrated); err != nil {
+		return err
+	}
+	database, err := db.Open(context.Background(), c.url(migrated), db.Options{})
+	if err != nil {
+		return err
+	}
+	return errors.Join(database.Migrate(context.Background()), database.Close())
 }
 
-func asPostgres(directory string) (*syscall.SysProcAttr, error) {
+// asPostgres gives the directory to the user postgres, and is that user.
+func asPostgres(directory string) (*syscall.Credential, error) {
 	account, err := user.Lookup("postgres")
 	if err != nil {
 		return nil, fmt.Errorf("PostgreSQL does not run as root: %w", err)
@@ -140,7 +160,7 @@ func asPostgres(directory string) (*syscall.SysProcAttr, error) {
 	if err := os.Chown(directory, uid, gid); err != nil {
 		return nil, err
 	}
-	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, nil
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
 // find looks in Debian's folders first, newest version first: a wrapper in the
@@ -158,14 +178,14 @@ func find(program string) (string, error) {
 }
 
 // ready waits until the server answers.
-func ready(directory string) error {
+func (c *cluster) ready() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	handle, err := sql.Open("pgx", url(directory, "postgres"))
+	handle, err := sql.Open("pgx", c.url("postgres"))
 	if err != nil {
 		return err
 	}
-	defer handle.Close()
+	defer func() { _ = handle.Close() }()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -175,7 +195,7 @@ func ready(directory string) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			log, _ := os.ReadFile(filepath.Join(directory, "log"))
+			log, _ := os.ReadFile(filepath.Join(c.directory, "log"))
 			return fmt.Errorf("the server does not answer: %w\n%s", err, log)
 		}
 	}
