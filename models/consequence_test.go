@@ -1,0 +1,90 @@
+package models_test
+
+import (
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/streamspace/streamspace/models"
+)
+
+func TestConsequence(t *testing.T) {
+	why := models.Consequence{Reason: "no Xvnc", Code: models.CodeNeedsMissing, Retryable: true}
+	failed := func(action string, generation int64) models.Outcome {
+		return models.Outcome{Action: action, Generation: generation, Reason: why.Reason, Code: why.Code, Retryable: why.Retryable}
+	}
+	completed := func(action string, generation int64, named models.SessionState) models.Outcome {
+		return models.Outcome{Action: action, Generation: generation, Completed: true, State: named}
+	}
+	withReason := func(state models.SessionState) *models.Consequence {
+		expected := why
+		expected.State = state
+		return &expected
+	}
+	to := func(state models.SessionState) *models.Consequence { return &models.Consequence{State: state} }
+
+	for _, test := range []struct {
+		name       string
+		outcome    models.Outcome
+		state      models.SessionState
+		generation int64
+		want       *models.Consequence // nil: nothing changes
+	}{
+		{"a started session runs", completed(models.ActionStartSession, 1, ""), models.SessionPending, 1, to(models.SessionRunning)},
+		{"a generation unknown counts as current", completed(models.ActionStartSession, 0, ""), models.SessionPending, 3, to(models.SessionRunning)},
+		{"a result may name the state", completed(models.ActionStartSession, 1, models.SessionTerminated), models.SessionPending, 1, to(models.SessionTerminated)},
+		{"an illegal named state gives way to the action's", completed(models.ActionStartSession, 1, models.SessionHibernated), models.SessionPending, 1, to(models.SessionRunning)},
+		{"an unknown named state gives way to the action's", completed(models.ActionStopSession, 2, "gone"), models.SessionTerminating, 2, to(models.SessionTerminated)},
+		{"a running session does not start again", completed(models.ActionStartSession, 1, ""), models.SessionRunning, 1, nil},
+		{"a start that failed fails the session", failed(models.ActionStartSession, 1), models.SessionPending, 1, withReason(models.SessionFailed)},
+		{"a start completing after the stop was asked changes nothing", completed(models.ActionStartSession, 1, ""), models.SessionTerminating, 2, nil},
+		{"a start failing after the stop was asked changes nothing", failed(models.ActionStartSession, 1), models.SessionTerminating, 2, nil},
+		{"a stopped session is terminated", completed(models.ActionStopSession, 2, ""), models.SessionTerminating, 2, to(models.SessionTerminated)},
+		{"a stop that failed leaves a reason", failed(models.ActionStopSession, 2), models.SessionTerminating, 2, withReason(models.SessionTerminating)},
+		{"a hibernated session sleeps", completed(models.ActionHibernateSession, 2, ""), models.SessionHibernating, 2, to(models.SessionHibernated)},
+		{"a hibernation that failed leaves a reason", failed(models.ActionHibernateSession, 2), models.SessionHibernating, 2, withReason(models.SessionHibernating)},
+		{"a woken session runs", completed(models.ActionWakeSession, 3, ""), models.SessionWaking, 3, to(models.SessionRunning)},
+		{"a wake that failed fails the session", failed(models.ActionWakeSession, 3), models.SessionWaking, 3, withReason(models.SessionFailed)},
+		{"a terminated session stays", completed(models.ActionStartSession, 2, models.SessionRunning), models.SessionTerminated, 2, nil},
+		{"a failed session stays", failed(models.ActionStopSession, 2), models.SessionFailed, 2, nil},
+		{"an unknown action moves nothing", completed("dance_session", 1, ""), models.SessionRunning, 1, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, changes := test.outcome.Consequence(models.Session{State: test.state, Generation: test.generation})
+			switch {
+			case test.want == nil && changes:
+				t.Errorf("became %+v", got)
+			case test.want != nil && (!changes || got != *test.want):
+				t.Errorf("became %+v (%v), want %+v", got, changes, *test.want)
+			}
+		})
+	}
+}
+
+func TestConsequenceIsAlwaysLegal(t *testing.T) {
+	named := append(models.SessionStates(), "", "nonsense")
+	actions := []string{models.ActionStartSession, models.ActionStopSession, models.ActionHibernateSession, models.ActionWakeSession, "nonsense"}
+	rapid.Check(t, func(t *rapid.T) {
+		session := models.Session{State: rapid.SampledFrom(models.SessionStates()).Draw(t, "state"),
+			Generation: rapid.Int64Range(1, 4).Draw(t, "generation")}
+		outcome := models.Outcome{Action: rapid.SampledFrom(actions).Draw(t, "action"),
+			Generation: rapid.Int64Range(0, 4).Draw(t, "of"), Completed: rapid.Bool().Draw(t, "completed"),
+			State: rapid.SampledFrom(named).Draw(t, "named"), Reason: "why"}
+		next, changes := outcome.Consequence(session)
+		if !changes {
+			if next != (models.Consequence{}) {
+				t.Fatalf("nothing changes, yet it says %+v", next)
+			}
+			return
+		}
+		if session.State.Terminal() || outcome.Generation != 0 && outcome.Generation < session.Generation {
+			t.Fatalf("%+v changed %+v", outcome, session)
+		}
+		if next.State != session.State && !session.State.CanBecome(next.State) {
+			t.Fatalf("%s became %s", session.State, next.State)
+		}
+		if next.State == session.State && (outcome.Completed || next.Reason == "") {
+			t.Fatalf("%+v left %s as it was without a failure's reason: %+v", outcome, session.State, next)
+		}
+	})
+}
