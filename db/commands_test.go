@@ -296,6 +296,28 @@ func TestConcurrentEndsOfACommandAreOne(t *testing.T) {
 	})
 }
 
+// Nothing but the command's own row orders these: no session, no connection.
+func TestConcurrentEndsOfACommandWithoutSessionAgree(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		for round := range 10 {
+			id := fmt.Sprintf("c%d", round)
+			w.create([3]string{id, "a", ""})
+			ends := make([]string, 8)
+			for _, err := range together(len(ends), func(i int) error {
+				result, err := w.FinishCommand(t.Context(), db.Finish{CommandID: id, AgentID: "a",
+					Status: models.CommandFailed, Error: fmt.Sprint("end ", i)}, noon)
+				ends[i] = result.Command.ErrorMessage
+				return err
+			}) {
+				must(t, err)
+			}
+			if stored := w.command(id).ErrorMessage; len(slices.Compact(ends)) != 1 || ends[0] != stored {
+				t.Fatalf("the ends are %v, stored is %q", ends, stored)
+			}
+		}
+	})
+}
+
 func TestWhatEndsMakeOfSessions(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		ctx := t.Context()

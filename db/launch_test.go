@@ -113,6 +113,25 @@ func TestConcurrentLaunchesNeverExceedCapacity(t *testing.T) {
 	})
 }
 
+// Two handles stand for two processes, which have no turn in common.
+func TestHandlesOnOneDatabaseShareTheCapacity(t *testing.T) {
+	for engine, url := range urls(t) {
+		t.Run(string(engine), func(t *testing.T) {
+			handles := []*db.Database{open(t, url), open(t, url)}
+			must(t, handles[0].Migrate(t.Context()))
+			w := newWorld(t, handles[0])
+			w.agent("a", 10)
+			counts := codes(together(24, func(i int) error {
+				_, _, err := handles[i%2].LaunchSession(t.Context(), w.launch(fmt.Sprintf("s%d", i), "a"), noon)
+				return err
+			}))
+			if counts[""] != 10 || counts[models.CodeNoSuitableAgent] != 14 {
+				t.Fatalf("outcomes are %v", counts)
+			}
+		})
+	}
+}
+
 func TestConcurrentLaunchesOfOneIDMakeOneSession(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		w.agent("a", 1) // so that the first launch takes the last place

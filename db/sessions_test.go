@@ -172,8 +172,8 @@ func TestStuckSessions(t *testing.T) {
 		ctx := t.Context()
 		epoch := w.agent("a", 0)
 		w.session("s3", "a", after(3*time.Second))
-		w.session("s1", "a", after(1*time.Second))
-		w.session("s2", "a", after(2*time.Second))
+		w.session("s2", "a", after(1*time.Second))
+		w.session("s1", "a", after(2*time.Second))
 		w.session("bare", "a", noon)
 		w.sql("UPDATE sessions SET agent_id = NULL, cluster_id = NULL, platform = NULL, region = NULL, cpu = NULL, memory = NULL WHERE id = 'bare'")
 		w.sql("DELETE FROM agent_commands WHERE session_id = 'bare'")
@@ -183,16 +183,16 @@ func TestStuckSessions(t *testing.T) {
 
 		stuck, err := w.StuckSessions(ctx, models.SessionPending, after(3*time.Second), 10)
 		must(t, err)
-		if len(stuck) != 3 || stuck[0].Session.ID != "bare" || stuck[1].Session.ID != "s1" || stuck[2].Session.ID != "s2" {
+		if len(stuck) != 3 || stuck[0].Session.ID != "bare" || stuck[1].Session.ID != "s2" || stuck[2].Session.ID != "s1" {
 			t.Fatalf("stuck are %+v", stuck)
 		}
 		if bare := stuck[0]; bare.Agent != nil || bare.Open != nil || bare.Session.AgentID != "" || bare.Session.Region != "" {
 			t.Errorf("the bare one is %+v", bare)
 		}
-		if orphan := stuck[1]; orphan.Agent != nil || orphan.Session.AgentID != "gone" || orphan.Open == nil || !orphan.Open.DeadlineAt.IsZero() || orphan.Open.Payload != nil {
+		if orphan := stuck[2]; orphan.Agent != nil || orphan.Session.AgentID != "gone" || orphan.Open == nil || !orphan.Open.DeadlineAt.IsZero() || orphan.Open.Payload != nil {
 			t.Errorf("the one whose agent is gone is %+v", orphan)
 		}
-		if placed := stuck[2]; placed.Agent == nil || placed.Agent.ID != "a" || placed.Agent.Epoch != epoch || placed.Open == nil || placed.Open.CommandID != "second-s2" {
+		if placed := stuck[1]; placed.Agent == nil || placed.Agent.ID != "a" || placed.Agent.Epoch != epoch || placed.Open == nil || placed.Open.CommandID != "second-s2" {
 			t.Errorf("the placed one is %+v", placed)
 		}
 		few, err := w.StuckSessions(ctx, models.SessionPending, after(time.Hour), 2)
