@@ -77,22 +77,23 @@ type CommandFilter struct {
 }
 
 // Commands lists commands, newest first.
-func (d *Database) Commands(ctx context.Context, filter CommandFilter, page Page) (commands []models.AgentCommand, next string, err error) {
+func (d *Database) Commands(ctx context.Context, wanted CommandFilter, page Page) (commands []models.AgentCommand, next string, err error) {
 	limit, err := page.limit()
 	if err != nil {
 		return nil, "", err
 	}
+	var list filter
+	list.equals("agent_id", wanted.AgentID)
+	list.equals("session_id", wanted.SessionID)
+	list.equals("status", wanted.Status)
 	var before int64
-	more, err := page.position(&before)
-	if err != nil {
+	if more, err := page.position(&before); err != nil {
 		return nil, "", err
+	} else if more {
+		list.and("seq < ?", before)
 	}
-	if !more {
-		before = 1<<63 - 1
-	}
-	rows, err := queryAll(ctx, d, "list commands", scanSequenced, `SELECT `+commandColumns+` FROM agent_commands
-		WHERE ($1 = '' OR agent_id = $1) AND ($2 = '' OR session_id = $2) AND ($3 = '' OR status = $3) AND seq < $4
-		ORDER BY seq DESC LIMIT $5`, filter.AgentID, filter.SessionID, filter.Status, before, limit+1)
+	rows, err := queryAll(ctx, d, "list commands", scanSequenced, `SELECT `+commandColumns+` FROM agent_commands`+list.where()+
+		` ORDER BY seq DESC LIMIT `+list.parameter(limit+1), list.args...)
 	if err != nil {
 		return nil, "", err
 	}
@@ -103,26 +104,34 @@ func (d *Database) Commands(ctx context.Context, filter CommandFilter, page Page
 	return commands, next, err
 }
 
+// pending restricts to commands that were never sent. It says twice that they
+// have not ended, in the words of the partial index: SQLite does not infer it.
+const pending = `status = 'pending' AND status NOT IN ('completed', 'failed')`
+
+// oldestFirst orders by creation; the plus keeps the planner from walking the
+// whole history in that order, rather than the partial index of what is open.
+const oldestFirst = ` ORDER BY +seq`
+
 // PendingCommands lists commands that were never sent, oldest first, for all
 // agents or, with agentIDs not nil, for those.
 func (d *Database) PendingCommands(ctx context.Context, agentIDs []string, limit int) ([]models.AgentCommand, error) {
 	if agentIDs == nil {
 		return queryAll(ctx, d, "list pending commands", scanCommand, `SELECT `+commandColumns+` FROM agent_commands
-			WHERE status = 'pending' ORDER BY seq LIMIT $1`, limit)
+			WHERE `+pending+oldestFirst+` LIMIT $1`, limit)
 	}
 	agents, err := asJSON(agentIDs)
 	if err != nil {
 		return nil, fmt.Errorf("list pending commands: %w", err)
 	}
 	return queryAll(ctx, d, "list pending commands", scanCommand, `SELECT `+commandColumns+` FROM agent_commands
-		WHERE status = 'pending' AND agent_id IN `+d.among("$1")+` ORDER BY seq LIMIT $2`, agents, limit)
+		WHERE `+pending+` AND agent_id IN `+d.among("$1")+oldestFirst+` LIMIT $2`, agents, limit)
 }
 
 // SessionPending lists one session's commands that were never sent, in order.
 // An empty session stands for commands without one.
 func (d *Database) SessionPending(ctx context.Context, agentID, sessionID string) ([]models.AgentCommand, error) {
 	return queryAll(ctx, d, "list a session's pending commands", scanCommand, `SELECT `+commandColumns+` FROM agent_commands
-		WHERE agent_id = $1 AND coalesce(session_id, '') = $2 AND status = 'pending' ORDER BY seq`, agentID, sessionID)
+		WHERE agent_id = $1 AND coalesce(session_id, '') = $2 AND `+pending+` ORDER BY seq`, agentID, sessionID)
 }
 
 // UnfinishedCommands lists an agent's commands that are neither completed nor
@@ -142,7 +151,7 @@ type Lane struct {
 // waiting first.
 func (d *Database) PendingLanes(ctx context.Context, limit int) ([]Lane, error) {
 	return queryAll(ctx, d, "list pending lanes", scanLane, `SELECT agent_id, coalesce(session_id, '') FROM agent_commands
-		WHERE status = 'pending' GROUP BY agent_id, coalesce(session_id, '') ORDER BY min(seq) LIMIT $1`, limit)
+		WHERE `+pending+` GROUP BY agent_id, coalesce(session_id, '') ORDER BY min(seq) LIMIT $1`, limit)
 }
 
 // UnsentLanes lists lanes of the given agents with unfinished commands that
@@ -179,7 +188,7 @@ func (d *Database) UnsentCommands(ctx context.Context, lane Lane, epoch int64) (
 // first.
 func (d *Database) OverdueCommands(ctx context.Context, now time.Time, limit int) ([]models.AgentCommand, error) {
 	return queryAll(ctx, d, "list overdue commands", scanCommand, `SELECT `+commandColumns+` FROM agent_commands
-		WHERE status NOT IN ('completed', 'failed') AND deadline_at < $1 ORDER BY seq LIMIT $2`, d.at(now), limit)
+		WHERE status NOT IN ('completed', 'failed') AND deadline_at < $1`+oldestFirst+` LIMIT $2`, d.at(now), limit)
 }
 
 // MarkSent notes that the command went out on the connection with this epoch:

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/streamspace/streamspace/models"
@@ -199,35 +198,21 @@ type sessionKey struct {
 }
 
 // Sessions lists sessions, newest first.
-func (d *Database) Sessions(ctx context.Context, filter SessionFilter, page Page) (sessions []models.Session, next string, err error) {
+func (d *Database) Sessions(ctx context.Context, wanted SessionFilter, page Page) (sessions []models.Session, next string, err error) {
 	limit, err := page.limit()
 	if err != nil {
 		return nil, "", err
 	}
-	conditions := []string{"1 = 1"}
-	var args []any
-	restrict := func(condition string, values ...any) {
-		for _, value := range values {
-			args = append(args, value)
-			condition = strings.Replace(condition, "?", fmt.Sprintf("$%d", len(args)), 1)
-		}
-		conditions = append(conditions, condition)
-	}
-	if filter.UserID != "" {
-		restrict("s.user_id = ?", filter.UserID)
-	}
-	if filter.AgentID != "" {
-		restrict("s.agent_id = ?", filter.AgentID)
-	}
-	if filter.Template != "" {
-		restrict("s.template = ?", filter.Template)
-	}
-	if len(filter.States) > 0 {
-		states, err := asJSON(filter.States)
+	var list filter
+	list.equals("s.user_id", wanted.UserID)
+	list.equals("s.agent_id", wanted.AgentID)
+	list.equals("s.template", wanted.Template)
+	if len(wanted.States) > 0 {
+		states, err := asJSON(wanted.States)
 		if err != nil {
 			return nil, "", fmt.Errorf("list sessions: %w", err)
 		}
-		restrict("s.state IN "+d.among("?"), states)
+		list.and("s.state IN "+d.among("?"), states)
 	}
 	var key sessionKey
 	if more, err := page.position(&key); err != nil {
@@ -237,11 +222,10 @@ func (d *Database) Sessions(ctx context.Context, filter SessionFilter, page Page
 		if err != nil {
 			return nil, "", models.Errorf(models.CodeInvalidRequest, "the cursor is not one that this server gave")
 		}
-		restrict("(s.created_at < ? OR (s.created_at = ? AND s.id < ?))", d.at(after), d.at(after), key.ID)
+		list.and("(s.created_at < ? OR (s.created_at = ? AND s.id < ?))", d.at(after), d.at(after), key.ID)
 	}
-	args = append(args, limit+1)
-	sessions, err = queryAll(ctx, d, "list sessions", scanSession, `SELECT `+sessionColumns+sessionTables+
-		` WHERE `+strings.Join(conditions, " AND ")+fmt.Sprintf(` ORDER BY s.created_at DESC, s.id DESC LIMIT $%d`, len(args)), args...)
+	sessions, err = queryAll(ctx, d, "list sessions", scanSession, `SELECT `+sessionColumns+sessionTables+list.where()+
+		` ORDER BY s.created_at DESC, s.id DESC LIMIT `+list.parameter(limit+1), list.args...)
 	if err != nil {
 		return nil, "", err
 	}

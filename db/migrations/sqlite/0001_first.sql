@@ -67,7 +67,7 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_by_user ON sessions (user_id, created_at DESC, id DESC);
 CREATE INDEX sessions_by_age ON sessions (created_at DESC, id DESC);
 CREATE INDEX sessions_open ON sessions (agent_id, state) WHERE state NOT IN ('terminated', 'failed');
-CREATE INDEX sessions_waiting ON sessions (state, state_since) WHERE state NOT IN ('running', 'hibernated', 'terminated', 'failed');
+CREATE INDEX sessions_by_state ON sessions (state, state_since);
 
 CREATE TABLE agent_commands (
     seq             integer PRIMARY KEY AUTOINCREMENT,
