@@ -2,22 +2,27 @@
 package client
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
-	"net"
+	"fmt"
+	"io"
+	"math/rand/v2"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/streamspace/streamspace/models"
 )
 
-// What the API answers with, as the control plane itself has it.
-type (
-	Session   = models.Session
-	Resources = models.Resources
-	Event     = models.Event
-	Agent     = models.Agent
-	Command   = models.AgentCommand
+const base = "/api/v1"
+
+// Defaults of Options.
+const (
+	DefaultAttempts   = 3
+	DefaultRetryAfter = 200 * time.Millisecond
 )
 
 // Options configure a Client. The zero value of a field means its default.
@@ -26,10 +31,10 @@ type Options struct {
 	// streams too; the default is a client of its own.
 	HTTP *http.Client
 	// Attempts is how often a request that is safe to repeat is made in all;
-	// 3.
+	// DefaultAttempts.
 	Attempts int
-	// RetryAfter is the wait before the second attempt, doubled for each
-	// further one; 200 ms.
+	// RetryAfter is the longest wait before the second attempt, doubled for
+	// each further one; DefaultRetryAfter.
 	RetryAfter time.Duration
 	// UserAgent names the program; "streamspace-client".
 	UserAgent string
@@ -37,158 +42,181 @@ type Options struct {
 
 // Client calls the API of one control plane as one user. Safe for concurrent
 // use.
-type Client struct{}
+type Client struct {
+	base    *url.URL
+	invalid error
+	token   string
+	options Options
+}
 
 // New makes a client of the control plane at baseURL, e.g.
 // http://127.0.0.1:8080. An invalid baseURL is an error of every call.
-func New(baseURL, token string, options Options) *Client { return &Client{} }
-
-var errTodo = errors.New("not built yet")
-
-// Page asks for a part of a list. The zero value is the first part, of the
-// server's own size.
-type Page struct {
-	Cursor string
-	// Limit is at most 500.
-	Limit int
+func New(baseURL, token string, options Options) *Client {
+	if options.HTTP == nil {
+		options.HTTP = &http.Client{}
+	}
+	if options.Attempts <= 0 {
+		options.Attempts = DefaultAttempts
+	}
+	if options.RetryAfter <= 0 {
+		options.RetryAfter = DefaultRetryAfter
+	}
+	if options.UserAgent == "" {
+		options.UserAgent = "streamspace-client"
+	}
+	c := &Client{token: token, options: options}
+	parsed, err := url.Parse(strings.TrimRight(baseURL, "/"))
+	if err != nil || (parsed.Scheme != "http" && parsed.Scheme != "https") || parsed.Host == "" {
+		c.invalid = fmt.Errorf("the server's address %q must be like http://127.0.0.1:8080", baseURL)
+		return c
+	}
+	c.base = parsed
+	return c
 }
 
-// List is a part of a list. NextCursor is empty at the end.
-type List[T any] struct {
-	Items      []T    `json:"items"`
-	NextCursor string `json:"nextCursor,omitempty"`
+// call is one request of the API.
+type call struct {
+	method string
+	// segments are the path below base, not escaped.
+	segments []string
+	query    url.Values
+	body     any
+	// repeatable tells that making the request twice does what making it once
+	// does.
+	repeatable bool
 }
 
-// LaunchRequest is what to launch. Only Template is required.
-type LaunchRequest struct {
-	// ID makes the launch safe to repeat: lower case letters, digits and
-	// dashes, at most 63.
-	ID        string     `json:"id,omitempty"`
-	Template  string     `json:"template"`
-	Name      string     `json:"name,omitempty"`
-	Region    string     `json:"region,omitempty"`
-	ClusterID string     `json:"clusterId,omitempty"`
-	Platform  string     `json:"platform,omitempty"`
-	Resources *Resources `json:"resources,omitempty"`
+// request makes the HTTP request of a call.
+func (c *Client) request(ctx context.Context, call call, accept string) (*http.Request, error) {
+	if c.invalid != nil {
+		return nil, c.invalid
+	}
+	address := c.base.JoinPath(base)
+	for _, segment := range call.segments {
+		if segment == "" || segment == "." || segment == ".." {
+			return nil, fmt.Errorf("%q cannot be an id", segment)
+		}
+		address = address.JoinPath(url.PathEscape(segment))
+	}
+	address.RawQuery = call.query.Encode()
+	var body io.Reader
+	if call.body != nil {
+		encoded, err := json.Marshal(call.body)
+		if err != nil {
+			return nil, fmt.Errorf("encode request: %w", err)
+		}
+		body = bytes.NewReader(encoded)
+	}
+	request, err := http.NewRequestWithContext(ctx, call.method, address.String(), body)
+	if err != nil {
+		return nil, fmt.Errorf("make request: %w", err)
+	}
+	if call.body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	request.Header.Set("Accept", accept)
+	request.Header.Set("User-Agent", c.options.UserAgent)
+	if c.token != "" {
+		request.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	return request, nil
 }
 
-// SessionFilter restricts a list of sessions.
-type SessionFilter struct {
-	States []models.SessionState
-	Page
+// do makes the call, again if that is safe and may help, and decodes the
+// answer into answer.
+func (c *Client) do(ctx context.Context, call call, answer any) error {
+	var err error
+	for attempt := range c.options.Attempts {
+		if attempt > 0 {
+			if waitErr := wait(ctx, rand.N(c.options.RetryAfter<<(attempt-1))+1); waitErr != nil {
+				return err
+			}
+		}
+		if err = c.once(ctx, call, answer); err == nil || !call.repeatable || !passing(ctx, err) {
+			return err
+		}
+	}
+	return err
 }
 
-// CommandFilter restricts a list of commands.
-type CommandFilter struct {
-	AgentID, SessionID, Status string
-	Page
+func (c *Client) once(ctx context.Context, call call, answer any) error {
+	request, err := c.request(ctx, call, "application/json, application/problem+json")
+	if err != nil {
+		return err
+	}
+	response, err := c.options.HTTP.Do(request)
+	if err != nil {
+		return &transportError{server: c.base.Host, err: err}
+	}
+	if response.StatusCode >= 300 {
+		return readProblem(response)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
+		return &transportError{server: c.base.Host, err: fmt.Errorf("read the answer: %w", err)}
+	}
+	return nil
 }
 
-// Ticket opens one stream once.
-type Ticket struct {
-	Ticket    string    `json:"ticket"`
-	ExpiresAt time.Time `json:"expiresAt"`
+// transportError is a request that got no whole answer.
+type transportError struct {
+	server string
+	err    error
 }
 
-// AgentKey is a new key of an agent.
-type AgentKey struct {
-	AgentID string `json:"agentId"`
-	Key     string `json:"key"`
+// Error says what to do.
+func (e *transportError) Error() string {
+	return fmt.Sprintf("the server at %s does not answer (%v); is it running?", e.server, bare(e.err))
 }
 
-// LoginLink signs a browser in, once.
-type LoginLink struct {
-	URL       string    `json:"url"`
-	ExpiresAt time.Time `json:"expiresAt"`
+// Unwrap returns the cause.
+func (e *transportError) Unwrap() error { return e.err }
+
+// bare takes the method and the address off, which the message has already.
+func bare(err error) error {
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		return wrapped.Err
+	}
+	return err
 }
 
-// Me is the user that the client calls as.
-type Me struct {
-	ID   string `json:"id"`
-	Name string `json:"name"`
-	Role string `json:"role"`
+// passing tells whether err may be gone at the next attempt. That no agent can
+// take a session does not pass in the time of a retry.
+func passing(ctx context.Context, err error) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	var lost *transportError
+	if errors.As(err, &lost) {
+		return true
+	}
+	var problem *Problem
+	if !errors.As(err, &problem) {
+		return false
+	}
+	switch problem.Status {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return problem.Code == "" || problem.Code == models.CodeUnavailable ||
+			problem.Code == models.CodeStopped || problem.Code == models.CodeQueueFull
+	}
+	return false
 }
 
-// Template is a template as the API shows it.
-type Template struct {
-	Name        string          `json:"name"`
-	DisplayName string          `json:"displayName"`
-	Description string          `json:"description,omitempty"`
-	Icon        string          `json:"icon,omitempty"`
-	Protocol    models.Protocol `json:"protocol"`
-	Platforms   []string        `json:"platforms"`
-	Resources   Resources       `json:"resources"`
-	// Available tells whether some online agent can run it now.
-	Available bool `json:"available"`
-	// Reason says why it is not available.
-	Reason string `json:"reason,omitempty"`
-	// Missing is what to install where, for it to be available.
-	Missing []models.Need `json:"missing,omitempty"`
+func wait(ctx context.Context, duration time.Duration) error {
+	timer := time.NewTimer(duration)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
-// Change is one message of Watch. Exactly one field is set.
-type Change struct {
-	// Snapshot is every session of the user that has not ended, and replaces
-	// all that was known before. It comes first and after each reconnect.
-	Snapshot []Session
-	// Session is one session as it is now.
-	Session *Session
+// get makes a call that only reads.
+func get[T any](ctx context.Context, c *Client, query url.Values, segments ...string) (T, error) {
+	var answer T
+	err := c.do(ctx, call{method: http.MethodGet, segments: segments, query: query, repeatable: true}, &answer)
+	return answer, err
 }
-
-// Problem is an error that the API answered with (RFC 9457).
-type Problem struct {
-	Type      string           `json:"type"`
-	Title     string           `json:"title"`
-	Status    int              `json:"status"`
-	Detail    string           `json:"detail"`
-	Code      models.ErrorCode `json:"code"`
-	Retryable bool             `json:"retryable"`
-	RequestID string           `json:"requestId,omitempty"`
-}
-
-// Error gives what is wrong in plain words.
-func (p *Problem) Error() string { return p.Detail }
-
-func (c *Client) Launch(ctx context.Context, request LaunchRequest) (Session, error) {
-	return Session{}, errTodo
-}
-func (c *Client) Session(ctx context.Context, id string) (Session, error) { return Session{}, errTodo }
-func (c *Client) Sessions(ctx context.Context, filter SessionFilter) (List[Session], error) {
-	return List[Session]{}, errTodo
-}
-func (c *Client) Stop(ctx context.Context, id string) (Session, error) { return Session{}, errTodo }
-func (c *Client) SessionCommands(ctx context.Context, id string, page Page) (List[Command], error) {
-	return List[Command]{}, errTodo
-}
-func (c *Client) SessionEvents(ctx context.Context, id string, page Page) (List[Event], error) {
-	return List[Event]{}, errTodo
-}
-func (c *Client) Ticket(ctx context.Context, sessionID string) (Ticket, error) {
-	return Ticket{}, errTodo
-}
-func (c *Client) Stream(ctx context.Context, sessionID string) (net.Conn, error) {
-	return nil, errTodo
-}
-func (c *Client) Agents(ctx context.Context, page Page) (List[Agent], error) {
-	return List[Agent]{}, errTodo
-}
-func (c *Client) Agent(ctx context.Context, id string) (Agent, error) { return Agent{}, errTodo }
-func (c *Client) CreateAgentKey(ctx context.Context, agentID string) (AgentKey, error) {
-	return AgentKey{}, errTodo
-}
-func (c *Client) Templates(ctx context.Context, page Page) (List[Template], error) {
-	return List[Template]{}, errTodo
-}
-func (c *Client) Template(ctx context.Context, name string) (Template, error) {
-	return Template{}, errTodo
-}
-func (c *Client) Commands(ctx context.Context, filter CommandFilter) (List[Command], error) {
-	return List[Command]{}, errTodo
-}
-func (c *Client) Command(ctx context.Context, id string) (Command, error) { return Command{}, errTodo }
-func (c *Client) LoginLink(ctx context.Context) (LoginLink, error)        { return LoginLink{}, errTodo }
-func (c *Client) Me(ctx context.Context) (Me, error)                      { return Me{}, errTodo }
-
-// Watch calls changed for each change of the user's sessions until ctx ends or
-// changed returns an error, which it returns. It reconnects by itself.
-func (c *Client) Watch(ctx context.Context, changed func(Change) error) error { return errTodo }

@@ -138,6 +138,7 @@ func noArguments(command *cobra.Command, args []string) error {
 	}
 	if command.HasAvailableSubCommands() {
 		message := fmt.Sprintf("there is no command %q", command.CommandPath()+" "+args[0])
+		command.SuggestionsMinimumDistance = 2
 		if near := command.SuggestionsFor(args[0]); len(near) > 0 {
 			message += fmt.Sprintf("; did you mean %q?", command.CommandPath()+" "+near[0])
 		}

@@ -23,6 +23,10 @@ type machineAgent struct {
 
 // newMachineAgent takes the agent's directory and makes the agent.
 func newMachineAgent(configuration config.Agent, server *url.URL, key string, logger *slog.Logger) (_ *machineAgent, err error) {
+	// The sessions' processes have other working directories than this one.
+	if configuration.DataDir, err = filepath.Abs(configuration.DataDir); err != nil {
+		return nil, fmt.Errorf("the agent's directory: %w", err)
+	}
 	held, err := lockDir(configuration.DataDir, "data-dir")
 	if err != nil {
 		return nil, err

@@ -4,10 +4,11 @@ import { createInterface } from "node:readline";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
 
-const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+let answers;
 
 /** Asks the test for a step, and gives its answer. */
 export async function ask(step, argument = "") {
+  answers ??= createInterface({ input: process.stdin })[Symbol.asyncIterator]();
   process.stdout.write(`@${step} ${argument}\n`);
   const { value, done } = await answers.next();
   if (done) throw new Error(`the test went away at step ${step}`);

@@ -1,0 +1,44 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+
+	"github.com/coder/websocket"
+)
+
+// Stream opens the session's stream: RFB for vnc, the terminal protocol for
+// terminal. The connection ends with ctx, and a deadline that passes ends it
+// too. It is not repeated: a ticket opens one stream.
+func (c *Client) Stream(ctx context.Context, sessionID string) (net.Conn, error) {
+	ticket, err := c.Ticket(ctx, sessionID)
+	if err != nil {
+		return nil, err
+	}
+	return c.StreamWith(ctx, sessionID, ticket.Ticket)
+}
+
+// StreamWith opens the session's stream with a ticket that the caller has.
+func (c *Client) StreamWith(ctx context.Context, sessionID, ticket string) (net.Conn, error) {
+	request, err := c.request(ctx, call{method: http.MethodGet, segments: []string{"sessions", sessionID, "stream"},
+		query: url.Values{"ticket": {ticket}}}, "*/*")
+	if err != nil {
+		return nil, err
+	}
+	// The ticket is the only credential that a stream takes.
+	request.Header.Del("Authorization")
+	socket, response, err := websocket.Dial(ctx, request.URL.String(), &websocket.DialOptions{
+		HTTPClient: c.options.HTTP, HTTPHeader: request.Header, Subprotocols: []string{"binary"},
+	})
+	if err != nil {
+		if response != nil && response.StatusCode != http.StatusSwitchingProtocols {
+			return nil, readProblem(response)
+		}
+		// The library's message has the address, and with it the ticket.
+		return nil, &transportError{server: c.base.Host, err: fmt.Errorf("open the stream: %w", bare(err))}
+	}
+	return websocket.NetConn(ctx, socket, websocket.MessageBinary), nil
+}

@@ -1,0 +1,106 @@
+package client
+
+import (
+	"time"
+
+	"github.com/streamspace/streamspace/models"
+)
+
+// What the API answers with, as the control plane itself has it.
+type (
+	Session   = models.Session
+	Resources = models.Resources
+	Event     = models.Event
+	Agent     = models.Agent
+	Command   = models.AgentCommand
+)
+
+// Page asks for a part of a list. The zero value is the first part, of the
+// server's own size.
+type Page struct {
+	Cursor string
+	// Limit is at most 500.
+	Limit int
+}
+
+// List is a part of a list. NextCursor is empty at the end.
+type List[T any] struct {
+	Items      []T    `json:"items"`
+	NextCursor string `json:"nextCursor"`
+}
+
+// LaunchRequest is what to launch. Only Template is required.
+type LaunchRequest struct {
+	// ID makes the launch safe to repeat: lower case letters, digits and
+	// dashes, at most 63.
+	ID        string     `json:"id,omitempty"`
+	Template  string     `json:"template"`
+	Name      string     `json:"name,omitempty"`
+	Region    string     `json:"region,omitempty"`
+	ClusterID string     `json:"clusterId,omitempty"`
+	Platform  string     `json:"platform,omitempty"`
+	Resources *Resources `json:"resources,omitempty"`
+}
+
+// SessionFilter restricts a list of sessions.
+type SessionFilter struct {
+	States []models.SessionState
+	Page
+}
+
+// CommandFilter restricts a list of commands.
+type CommandFilter struct {
+	AgentID, SessionID, Status string
+	Page
+}
+
+// Ticket opens one stream once.
+type Ticket struct {
+	Ticket    string    `json:"ticket"`
+	ExpiresAt time.Time `json:"expiresAt"`
+}
+
+// AgentKey is a new key of an agent.
+type AgentKey struct {
+	AgentID string `json:"agentId"`
+	Key     string `json:"key"`
+}
+
+// LoginLink signs a browser in, once.
+type LoginLink struct {
+	URL       string    `json:"url"`
+	ExpiresAt time.Time `json:"expiresAt"`
+}
+
+// Me is the user that the client calls as.
+type Me struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	Role string `json:"role"`
+}
+
+// Template is a template as the API shows it.
+type Template struct {
+	Name        string          `json:"name"`
+	DisplayName string          `json:"displayName"`
+	Description string          `json:"description,omitempty"`
+	Icon        string          `json:"icon,omitempty"`
+	Protocol    models.Protocol `json:"protocol"`
+	Platforms   []string        `json:"platforms"`
+	Resources   Resources       `json:"resources"`
+	// Available tells whether some online agent can run it now.
+	Available bool `json:"available"`
+	// Reason says why it is not available.
+	Reason string `json:"reason,omitempty"`
+	// Missing is what to install where, for it to be available.
+	Missing []models.Need `json:"missing,omitempty"`
+}
+
+// Change is one message of Watch. Exactly one field is set.
+type Change struct {
+	// Snapshot is every session of the user that has not ended, and replaces
+	// all that was known before. It comes first and after each reconnect.
+	Snapshot []Session
+	// Session is one session as it is now.
+	Session *Session
+}

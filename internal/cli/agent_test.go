@@ -1,0 +1,88 @@
+package cli_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	ws "github.com/coder/websocket"
+
+	"github.com/streamspace/streamspace/models"
+	"github.com/streamspace/streamspace/wire"
+)
+
+// basicAgent is an agent of the basic protocol that does nothing and says that
+// it did. The session
+// named broken fails to start.
+type basicAgent struct {
+	socket *ws.Conn
+	done   chan struct{}
+}
+
+func connectAgent(t *testing.T, address, id, key string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	body, err := json.Marshal(wire.Register{AgentID: id, Platform: models.PlatformProcess, Region: "eu-1",
+		Capacity: map[string]any{"maxSessions": 4}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address+wire.RegisterPath, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set(wire.HeaderAgentKey, key)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusCreated {
+		t.Fatalf("register: %s", response.Status)
+	}
+	socket, _, err := ws.Dial(ctx, "ws"+strings.TrimPrefix(address, "http")+wire.ConnectPath+"?"+wire.ParamAgentID+"="+id,
+		&ws.DialOptions{HTTPHeader: http.Header{wire.HeaderAgentKey: {key}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	agent := &basicAgent{socket: socket, done: make(chan struct{})}
+	go agent.serve(ctx)
+	t.Cleanup(func() {
+		cancel()
+		<-agent.done
+	})
+}
+
+func (a *basicAgent) serve(ctx context.Context) {
+	defer close(a.done)
+	defer func() { _ = a.socket.CloseNow() }()
+	for {
+		_, frame, err := a.socket.Read(ctx)
+		if err != nil {
+			return
+		}
+		message, err := wire.Decode(frame)
+		if err != nil || message.Type != wire.TypeCommand {
+			continue
+		}
+		var command wire.Command
+		if err := message.Into(&command); err != nil {
+			return
+		}
+		reply, err := a.reply(command)
+		if err != nil || a.socket.Write(ctx, ws.MessageText, reply) != nil {
+			return
+		}
+	}
+}
+
+func (a *basicAgent) reply(command wire.Command) ([]byte, error) {
+	if command.Action == models.ActionStartSession && (*command.Payload)["sessionId"] == "broken" {
+		return wire.Encode(wire.TypeFailed, wire.Failed{CommandID: command.CommandID, Error: "the disk is full"})
+	}
+	return wire.Encode(wire.TypeComplete, wire.Complete{CommandID: command.CommandID})
+}
