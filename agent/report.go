@@ -1,0 +1,184 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/streamspace/streamspace/agent/driver"
+	"github.com/streamspace/streamspace/models"
+	"github.com/streamspace/streamspace/wire"
+)
+
+const (
+	// inventoryWithin is shorter than the 10 s for which the control plane lets
+	// a session that has just started be absent from an inventory: a list that
+	// took longer could miss it.
+	inventoryWithin = 5 * time.Second
+	// facilitiesWithin bounds the look for what the machine has.
+	facilitiesWithin = 10 * time.Second
+	// repeatAfter is the wait after the driver failed to answer.
+	repeatAfter = 5 * time.Second
+)
+
+// report tells of the agent, its machine and its sessions for as long as the
+// connection lasts. Heartbeats wait for nothing that the driver does.
+func (a *Agent) report(c *connection, every time.Duration, needs []string) {
+	c.parts.Go(func() { a.beat(c, every) })
+	c.parts.Go(func() { a.takeInventories(c, needs) })
+}
+
+func (a *Agent) beat(c *connection, every time.Duration) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		c.send(wire.TypeHeartbeat, wire.Heartbeat{
+			Status: models.AgentOnline, ActiveSessions: a.census.count(), Capacity: a.capacity,
+		})
+		select {
+		case <-c.over.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// takeInventories sends what ended meanwhile, what the machine has, and what
+// runs, in this order, and repeats the latter two: people install programs
+// while the agent runs.
+func (a *Agent) takeInventories(c *connection, needs []string) {
+	a.exits.connected(c)
+	var told []string
+	for {
+		wait := jittered(a.config.InventoryEvery, 0.1)
+		told = a.tellFacilities(c, needs, told)
+		if err := a.takeInventory(c); err != nil && c.over.Err() == nil {
+			a.config.Logger.Error("the sessions that run here cannot be listed", "error", err)
+			wait = min(wait, repeatAfter)
+		}
+		select {
+		case <-c.over.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// tellFacilities sends what the machine has, if that is not what was told on
+// this connection, and gives what was told last. Nil is nothing yet.
+func (a *Agent) tellFacilities(c *connection, needs, told []string) []string {
+	if !c.negotiated {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(c.over, facilitiesWithin)
+	defer cancel()
+	present, err := a.config.Driver.Facilities(ctx, needs)
+	if err != nil {
+		if c.over.Err() == nil {
+			a.config.Logger.Error("what this machine has cannot be found out", "error", err)
+		}
+		return told
+	}
+	if told == nil || !slices.Equal(present, told) {
+		told = append([]string{}, present...) // having none is told as well
+		c.send(wire.TypeFacilities, wire.Facilities{Present: told})
+	}
+	return told
+}
+
+func (a *Agent) takeInventory(c *connection) error {
+	ctx, cancel := context.WithTimeout(c.over, inventoryWithin)
+	defer cancel()
+	runtimes, err := a.config.Driver.Inventory(ctx)
+	if err != nil {
+		return err
+	}
+	a.census.replace(runtimes)
+	if !c.negotiated {
+		return nil
+	}
+	items := make([]wire.InventoryItem, 0, len(runtimes))
+	for _, running := range runtimes {
+		items = append(items, wire.InventoryItem{
+			SessionID: running.SessionID, Generation: running.Generation, State: string(models.SessionRunning),
+		})
+	}
+	a.exits.inventoried()
+	c.send(wire.TypeInventory, wire.Inventory{Items: items})
+	return nil
+}
+
+// capacity is what the agent says it has.
+func capacity(maxSessions int) map[string]any {
+	has := map[string]any{"cpu": strconv.Itoa(runtime.NumCPU())}
+	if maxSessions > 0 {
+		has["maxSessions"] = maxSessions
+	}
+	if memory := machineMemory(); memory != "" {
+		has["memory"] = memory
+	}
+	return has
+}
+
+// machineMemory gives the machine's memory as a quantity, and nothing on
+// systems that do not tell as Linux does (proc_meminfo(5)).
+func machineMemory() string {
+	content, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(content)) {
+		var kibibytes int64
+		if _, err := fmt.Sscanf(line, "MemTotal: %d kB", &kibibytes); err == nil {
+			return strconv.FormatInt(kibibytes, 10) + "Ki"
+		}
+	}
+	return ""
+}
+
+// census counts the sessions that run, for heartbeats, without asking the
+// driver. Each inventory corrects it. Safe for concurrent use.
+type census struct {
+	mu      sync.Mutex
+	running map[driver.Ref]struct{}
+}
+
+func newCensus() *census { return &census{running: map[driver.Ref]struct{}{}} }
+
+func (c *census) started(ref driver.Ref) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.running[ref] = struct{}{}
+}
+
+// stopped forgets the session up to ref's generation.
+func (c *census) stopped(ref driver.Ref) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for other := range c.running {
+		if other.SessionID == ref.SessionID && other.Generation <= ref.Generation {
+			delete(c.running, other)
+		}
+	}
+}
+
+func (c *census) replace(runtimes []driver.Runtime) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.running)
+	for _, one := range runtimes {
+		c.running[one.Ref] = struct{}{}
+	}
+}
+
+func (c *census) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.running)
+}

@@ -1,0 +1,151 @@
+package agent_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/streamspace/streamspace/agent/driver"
+	"github.com/streamspace/streamspace/models"
+	"github.com/streamspace/streamspace/wire"
+)
+
+func exit(sessionID string, clean bool) driver.Exit {
+	return driver.Exit{Ref: driver.Ref{SessionID: sessionID, Generation: 1}, Clean: clean, Reason: sessionID + " ended"}
+}
+
+func TestASessionsOwnEndIsTold(t *testing.T) {
+	_, m, l := begin(t)
+	m.exits <- exit("clean", true)
+	m.exits <- exit("broken", false)
+	for i, want := range []wire.Status{
+		{SessionID: "clean", Generation: 1, State: "terminated", Reason: "clean ended"},
+		{SessionID: "broken", Generation: 1, State: "failed", Reason: "broken ended", ReasonCode: models.CodeRuntimeExited},
+	} {
+		if got := into[wire.Status](l, i+1, wire.TypeStatus); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("told %+v, want %+v", got, want)
+		}
+	}
+}
+
+// Only the verdict on a later inventory proves that the control plane has the
+// reason of an end; until then each connection begins with it.
+func TestEndsAreToldUntilTheyAreKnown(t *testing.T) {
+	p, m := newPlane(t), newMachine()
+	p.mute = true
+	r := run(t, configure(t, p, m))
+	l := p.link()
+	l.nth(1, wire.TypeInventory)
+	m.exits <- exit("s", false)
+	l.nth(1, wire.TypeStatus)
+	l.send(wire.TypeVerdict, wire.Verdict{}) // on the inventory from before the end
+	awaitClosed(t, "ready", r.Ready())
+	_ = l.socket.CloseNow()
+
+	l = p.link()
+	l.nth(1, wire.TypeInventory)
+	if kinds := strings.Join(l.kinds(), " "); kinds != "status facilities inventory" {
+		t.Errorf("the second connection began with %s", kinds)
+	}
+	l.send(wire.TypeVerdict, wire.Verdict{})
+	l.send(wire.TypePing, nil)
+	l.nth(1, wire.TypePong) // so the verdict has been read
+	_ = l.socket.CloseNow()
+
+	l = p.link()
+	l.nth(1, wire.TypeInventory)
+	if kinds := strings.Join(l.kinds(), " "); kinds != "facilities inventory" {
+		t.Errorf("the third connection began with %s", kinds)
+	}
+}
+
+func TestEndsWithoutAConnectionAreToldOnTheNext(t *testing.T) {
+	p, m := newPlane(t), newMachine()
+	open := make(chan struct{})
+	p.refuse = func(http.ResponseWriter, *http.Request) bool {
+		<-open
+		return false
+	}
+	run(t, configure(t, p, m))
+	m.exits <- exit("s", false)
+	m.exits <- driver.Exit{Ref: driver.Ref{SessionID: "s", Generation: 3}, Clean: true}
+	m.exits <- driver.Exit{Ref: driver.Ref{SessionID: "s", Generation: 2}} // older news
+	m.exits <- exit("t", true)
+	m.exits <- exit("t", true)
+	close(open)
+	l := p.link()
+	l.nth(1, wire.TypeInventory)
+	if kinds := strings.Join(l.kinds(), " "); kinds != "status status facilities inventory" {
+		t.Errorf("the connection began with %s", kinds)
+	}
+	if status := into[wire.Status](l, 1, wire.TypeStatus); status.SessionID != "s" || status.Generation != 3 {
+		t.Errorf("told %+v", status)
+	}
+}
+
+// R4. What the control plane stops so must not come back either.
+func TestAVerdictStopsWhatShouldNotRun(t *testing.T) {
+	p, m := newPlane(t), newMachine()
+	for _, id := range []string{"orphan", "wanted"} {
+		ref := driver.Ref{SessionID: id, Generation: 4}
+		m.running[ref] = driver.Runtime{Ref: ref}
+	}
+	p.judge = func(inventory wire.Inventory) (items []wire.VerdictItem) {
+		for _, item := range inventory.Items {
+			verdict := wire.VerdictKeep
+			if item.SessionID == "orphan" {
+				verdict = wire.VerdictStop
+			}
+			items = append(items, wire.VerdictItem{SessionID: item.SessionID, Generation: item.Generation, Verdict: verdict})
+		}
+		return items
+	}
+	config := configure(t, p, m)
+	first := run(t, config)
+	l := p.link()
+	m.effect(t, "stop orphan/4")
+	for _, item := range into[wire.Inventory](l, 1, wire.TypeInventory).Items {
+		if item.Generation != 4 || item.State != string(models.SessionRunning) {
+			t.Errorf("the inventory has %+v", item)
+		}
+	}
+	_ = first.stop()
+	run(t, config)
+	l = p.link()
+	l.start("late", "orphan", 4)
+	if state := l.answered(1, "late"); state != "terminated superseded" {
+		t.Errorf("a start of the stopped generation became %q", state)
+	}
+	if log := m.log(); log != "stop orphan/4" {
+		t.Errorf("the effects are %q", log)
+	}
+	if count := l.count(wire.TypeFailed); count != 0 {
+		t.Errorf("%d commands failed", count)
+	}
+}
+
+func TestAVerdictThatIsBeingCarriedOutIsNotRepeated(t *testing.T) {
+	p, m := newPlane(t), newMachine()
+	ref := driver.Ref{SessionID: "orphan", Generation: 1}
+	m.running[ref] = driver.Runtime{Ref: ref}
+	p.judge = func(inventory wire.Inventory) (items []wire.VerdictItem) {
+		for _, item := range inventory.Items {
+			items = append(items, wire.VerdictItem{SessionID: item.SessionID, Generation: item.Generation, Verdict: wire.VerdictStop})
+		}
+		return items
+	}
+	gate := newHanging()
+	m.stopping = gate.wait
+	config := configure(t, p, m)
+	config.InventoryEvery = time.Millisecond
+	run(t, config)
+	l := p.link()
+	l.nth(20, wire.TypeInventory)
+	if count := len(gate.reached); count != 1 {
+		t.Errorf("while it is being stopped it was stopped %d times", count)
+	}
+	close(gate.open)
+	m.effect(t, "stop orphan/1")
+}
