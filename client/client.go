@@ -34,7 +34,7 @@ type Options struct {
 	// DefaultAttempts.
 	Attempts int
 	// RetryAfter is the longest wait before the second attempt, doubled for
-	// each further one; DefaultRetryAfter.
+	// each further one up to 30 s; DefaultRetryAfter.
 	RetryAfter time.Duration
 	// UserAgent names the program; "streamspace-client".
 	UserAgent string
@@ -128,11 +128,11 @@ func (c *Client) do(ctx context.Context, call call, answer any) error {
 	var err error
 	for attempt := range c.options.Attempts {
 		if attempt > 0 {
-			if waitErr := wait(ctx, rand.N(c.options.RetryAfter<<(attempt-1))+1); waitErr != nil {
+			if c.wait(ctx, attempt-1) != nil {
 				return err
 			}
 		}
-		if err = c.once(ctx, call, answer); err == nil || !call.repeatable || !passing(ctx, err) {
+		if err = c.once(ctx, call, answer); err == nil || !call.repeatable || !passing(err) {
 			return err
 		}
 	}
@@ -152,9 +152,14 @@ func (c *Client) once(ctx context.Context, call call, answer any) error {
 		return readProblem(response)
 	}
 	defer func() { _ = response.Body.Close() }()
+	if err := expect(response, "application/json"); err != nil {
+		return err
+	}
 	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
 		return &transportError{server: c.base.Host, err: fmt.Errorf("read the answer: %w", err)}
 	}
+	// Only a connection whose answer was read to the end is used again.
+	_, _ = io.CopyN(io.Discard, response.Body, maxProblem)
 	return nil
 }
 
@@ -183,10 +188,7 @@ func bare(err error) error {
 
 // passing tells whether err may be gone at the next attempt. That no agent can
 // take a session does not pass in the time of a retry.
-func passing(ctx context.Context, err error) bool {
-	if ctx.Err() != nil {
-		return false
-	}
+func passing(err error) bool {
 	var lost *transportError
 	if errors.As(err, &lost) {
 		return true
@@ -203,8 +205,14 @@ func passing(ctx context.Context, err error) bool {
 	return false
 }
 
-func wait(ctx context.Context, duration time.Duration) error {
-	timer := time.NewTimer(duration)
+// maxWait bounds the wait between two attempts.
+const maxWait = 30 * time.Second
+
+// wait waits a random time, so that many clients do not come back at once. Its
+// bound doubles with each of so many failures in a row before the last one.
+func (c *Client) wait(ctx context.Context, failures int) error {
+	longest := min(min(c.options.RetryAfter, maxWait)<<min(failures, 16), maxWait) // the shift must not overflow
+	timer := time.NewTimer(rand.N(longest) + 1)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"strings"
+	"unicode"
 
 	"github.com/streamspace/streamspace/models"
 )
@@ -48,6 +50,17 @@ func CodeOf(err error) models.ErrorCode {
 	return ""
 }
 
+// expect refuses a success that the API did not answer with: a proxy's page, or
+// that of another program at this address.
+func expect(response *http.Response, mediaType string) error {
+	said := response.Header.Get("Content-Type")
+	if kind, _, err := mime.ParseMediaType(said); err == nil && kind == mediaType {
+		return nil
+	}
+	return &Problem{Status: response.StatusCode,
+		Detail: fmt.Sprintf("the server answered with content of type %q and not with %s", said, mediaType)}
+}
+
 // readProblem makes the error of an answer that is no success, and closes it.
 func readProblem(response *http.Response) *Problem {
 	defer func() { _ = response.Body.Close() }()
@@ -55,10 +68,14 @@ func readProblem(response *http.Response) *Problem {
 	body, _ := io.ReadAll(io.LimitReader(response.Body, maxProblem)) // half a body is no problem document either
 	if json.Unmarshal(body, problem) != nil || problem.Detail == "" {
 		problem = &Problem{Detail: fmt.Sprintf("the server answered %s", response.Status)}
-		if said := strings.TrimSpace(string(body)); said != "" && len(said) < 200 && !strings.Contains(said, "<") {
+		if said := strings.TrimSpace(string(body)); said != "" && len(said) < 200 && !strings.ContainsFunc(said, unquotable) {
 			problem.Detail += ": " + said
 		}
 	}
 	problem.Status = response.StatusCode
 	return problem
 }
+
+// unquotable tells what a text may not have to be shown to people: markup, and
+// what steers a terminal.
+func unquotable(r rune) bool { return r == '<' || unicode.IsControl(r) }

@@ -30,8 +30,11 @@ func (c *Client) StreamWith(ctx context.Context, sessionID, ticket string) (net.
 	}
 	// The ticket is the only credential that a stream takes.
 	request.Header.Del("Authorization")
+	// The library follows redirects without end. A stream has none.
+	dialer := *c.options.HTTP
+	dialer.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	socket, response, err := websocket.Dial(ctx, request.URL.String(), &websocket.DialOptions{
-		HTTPClient: c.options.HTTP, HTTPHeader: request.Header, Subprotocols: []string{"binary"},
+		HTTPClient: &dialer, HTTPHeader: request.Header, Subprotocols: []string{"binary"},
 	})
 	if err != nil {
 		if response != nil && response.StatusCode != http.StatusSwitchingProtocols {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"strings"
 	"time"
@@ -19,8 +18,6 @@ const (
 	// maxSilence is how long a stream may be silent before it counts as dead:
 	// the server shows that it lives every 15 s.
 	maxSilence = 60 * time.Second
-	// maxReconnect bounds the wait before the next attempt.
-	maxReconnect = 30 * time.Second
 )
 
 // Watch calls changed for each change of the user's sessions, one at a time,
@@ -54,11 +51,10 @@ func (c *Client) Watch(ctx context.Context, changed func(Change) error) error {
 		if heard {
 			failures = 0
 		}
-		longest := min(c.options.RetryAfter<<min(failures, 16), maxReconnect)
-		failures++
-		if err := wait(ctx, rand.N(longest)+1); err != nil {
+		if err := c.wait(ctx, failures); err != nil {
 			return err
 		}
+		failures++
 	}
 }
 
@@ -85,6 +81,9 @@ func (c *Client) watch(ctx context.Context, changed func(Change) error) error {
 		return readProblem(response)
 	}
 	defer func() { _ = response.Body.Close() }()
+	if err := expect(response, "text/event-stream"); err != nil {
+		return err
+	}
 	return readEvents(response.Body, func() { silence.Reset(maxSilence) }, func(event event) error {
 		change, known, err := event.change()
 		if err != nil || !known {

@@ -44,7 +44,7 @@ func TestLoginLinkOfManyBrowsersSignsOneIn(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		link, _, err := w.NewLoginLink(t.Context(), w.ann.ID)
 		must(t, err)
-		codes := together(8, func(int) error {
+		codes := together(8, func() error {
 			_, _, err := w.RedeemLogin(t.Context(), link)
 			return err
 		})
@@ -126,7 +126,7 @@ func TestTicketOfManyViewersOpensOne(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		secret, _, err := w.NewTicket(t.Context(), models.Session{ID: "desk", Generation: 1}, w.ann)
 		must(t, err)
-		codes := together(8, func(int) error {
+		codes := together(8, func() error {
 			_, err := w.RedeemTicket(t.Context(), secret)
 			return err
 		})

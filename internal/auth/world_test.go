@@ -95,7 +95,7 @@ func refused(t testing.TB, err error, code models.ErrorCode) {
 }
 
 // together runs n calls at once and counts their codes; success is "".
-func together(n int, call func(i int) error) map[models.ErrorCode]int {
+func together(n int, call func() error) map[models.ErrorCode]int {
 	errs := make([]error, n)
 	var ready, done sync.WaitGroup
 	ready.Add(n)
@@ -103,7 +103,7 @@ func together(n int, call func(i int) error) map[models.ErrorCode]int {
 		done.Go(func() {
 			ready.Done()
 			ready.Wait()
-			errs[i] = call(i)
+			errs[i] = call()
 		})
 	}
 	done.Wait()
