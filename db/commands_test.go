@@ -2,6 +2,7 @@ package db_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"testing"
@@ -47,69 +48,91 @@ func TestCreateCommand(t *testing.T) {
 	})
 }
 
-func TestListsOfCommands(t *testing.T) {
+func outgoingIDs(commands []db.Outgoing) (ids []string) {
+	for _, command := range commands {
+		ids = append(ids, command.CommandID)
+	}
+	return ids
+}
+
+func TestUnsentCommands(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		ctx := t.Context()
 		epoch := w.agent("a", 0)
-		w.agent("b$1", 0)
+		other := w.agent("b$1", 0)
 		w.create([3]string{"c1", "a", "s1"}, [3]string{"c2", "b$1", "s2"}, [3]string{"c3", "a", "s1"}, [3]string{"c4", "a", ""},
 			[3]string{"c5", "a", "s3"}, [3]string{"c6", "nobody", ""})
-		lists := map[string]func() ([]models.AgentCommand, error){
-			"pending of all":            func() ([]models.AgentCommand, error) { return w.PendingCommands(ctx, nil, 100) },
-			"two pending":               func() ([]models.AgentCommand, error) { return w.PendingCommands(ctx, nil, 2) },
-			"pending of none":           func() ([]models.AgentCommand, error) { return w.PendingCommands(ctx, []string{}, 100) },
-			"pending of b$1":            func() ([]models.AgentCommand, error) { return w.PendingCommands(ctx, []string{"b$1", "x'"}, 100) },
-			"pending of s1":             func() ([]models.AgentCommand, error) { return w.SessionPending(ctx, "a", "s1") },
-			"pending without a session": func() ([]models.AgentCommand, error) { return w.SessionPending(ctx, "a", "") },
-			"unfinished of a":           func() ([]models.AgentCommand, error) { return w.UnfinishedCommands(ctx, "a") },
-			"unsent of s1": func() ([]models.AgentCommand, error) {
-				return w.UnsentCommands(ctx, db.Lane{AgentID: "a", SessionID: "s1"}, epoch)
-			},
-			"unsent of s1 on the next": func() ([]models.AgentCommand, error) {
-				return w.UnsentCommands(ctx, db.Lane{AgentID: "a", SessionID: "s1"}, epoch+1)
-			},
-		}
-		expect := func(when string, want map[string][]string) {
+		unsent := func(when string, want []string, wanted ...db.Unsent) []db.Outgoing {
 			t.Helper()
-			for name, list := range lists {
-				commands, err := list()
-				must(t, err)
-				equal(t, when+", "+name, commandIDs(commands), want[name])
+			commands, err := w.UnsentCommands(ctx, wanted)
+			must(t, err)
+			equal(t, when, outgoingIDs(commands), want)
+			return commands
+		}
+		a, b := db.Unsent{AgentID: "a", Epoch: epoch, Limit: 100}, db.Unsent{AgentID: "b$1", Epoch: other, Limit: 100}
+		unsent("nothing wanted", nil)
+		first := unsent("of a", []string{"c1", "c3", "c4", "c5"}, a)
+		unsent("of both", []string{"c1", "c3", "c4", "c5", "c2"}, a, b)
+		unsent("of nobody", []string{"c6"}, db.Unsent{AgentID: "nobody", Epoch: 1, Limit: 9})
+		unsent("two", []string{"c1", "c3"}, db.Unsent{AgentID: "a", Epoch: epoch, Limit: 2})
+		unsent("after the second", []string{"c4", "c5"}, db.Unsent{AgentID: "a", Epoch: epoch, After: first[1].Seq, Limit: 9})
+		if got := first[0]; got.AgentID != "a" || got.SessionID != "s1" || got.Action != models.ActionStartSession ||
+			got.Status != models.CommandPending || got.Attempts != 0 || got.SentEpoch != 0 || got.Payload != nil {
+			t.Errorf("read as %+v", got)
+		}
+
+		w.markSent("c1", "a", epoch, noon)
+		w.finish("c4", "a", epoch, db.End{Status: models.CommandCompleted, At: noon})
+		unsent("with one sent and one completed", []string{"c3", "c5"}, a)
+		next := a
+		next.Epoch++
+		if again := unsent("on the next connection", []string{"c1", "c3", "c5"}, next); again[0].Attempts != 1 || again[0].SentEpoch != epoch {
+			t.Errorf("the one that was sent before is %+v", again[0])
+		}
+
+		some := func(want []string, limit int, wanted ...db.Unsent) {
+			t.Helper()
+			agents, err := w.AgentsWithUnsent(ctx, wanted, limit)
+			must(t, err)
+			equal(t, "agents with unsent commands", agents, want)
+		}
+		idle := db.Unsent{AgentID: "idle", Epoch: 1}
+		some([]string{"a", "b$1"}, 9, a, b, idle)
+		some([]string{"a"}, 1, a, b)
+		some(nil, 9)
+		w.markSent("c3", "a", epoch, noon)
+		w.markSent("c5", "a", epoch, noon)
+		some([]string{"b$1"}, 9, a, b)
+		some([]string{"a"}, 9, next)
+		next.After = first[3].Seq
+		some(nil, 9, next)
+
+		found, err := w.UnfinishedCommands(ctx, []string{"c5", "c4", "c1", "nothing", "c6"})
+		must(t, err)
+		equal(t, "unfinished", outgoingIDs(found), []string{"c1", "c5", "c6"})
+		for session, want := range map[string]bool{"s1": true, "s2": true, "gone": false} {
+			if has, err := w.HasUnfinishedCommand(ctx, session); err != nil || has != want {
+				t.Errorf("%s has an unfinished command: %v, %v", session, has, err)
 			}
 		}
-		all := map[string][]string{
-			"pending of all": {"c1", "c2", "c3", "c4", "c5", "c6"}, "two pending": {"c1", "c2"}, "pending of b$1": {"c2"},
-			"pending of s1": {"c1", "c3"}, "pending without a session": {"c4"}, "unfinished of a": {"c1", "c3", "c4", "c5"},
-			"unsent of s1": {"c1", "c3"}, "unsent of s1 on the next": {"c1", "c3"},
-		}
-		expect("at first", all)
-		lanes, err := w.PendingLanes(ctx, 3)
-		must(t, err)
-		equal(t, "pending lanes", lanes, []db.Lane{{AgentID: "a", SessionID: "s1"}, {AgentID: "b$1", SessionID: "s2"}, {AgentID: "a"}})
+	})
+}
 
-		_, err = w.MarkSent(ctx, "c1", "a", epoch, noon)
+func TestOutgoingPayloadsAreThoseThatWereWritten(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		epoch := w.agent("a", 0)
+		must(t, w.CreateCommand(t.Context(), &models.AgentCommand{CommandID: "c", AgentID: "a", Action: "x", DeadlineAt: after(time.Hour),
+			Payload: &models.CommandPayload{"text": "zwölf \\ \"", "list": []any{1.5, nil}}}, noon))
+		commands, err := w.UnsentCommands(t.Context(), []db.Unsent{{AgentID: "a", Epoch: epoch, Limit: 1}})
 		must(t, err)
-		_, err = w.FinishCommand(ctx, db.Finish{CommandID: "c4", AgentID: "a", Epoch: epoch, Status: models.CommandCompleted}, noon)
-		must(t, err)
-		all["pending of all"], all["two pending"] = []string{"c2", "c3", "c5", "c6"}, []string{"c2", "c3"}
-		all["pending of s1"], all["pending without a session"] = []string{"c3"}, nil
-		all["unfinished of a"], all["unsent of s1"] = []string{"c1", "c3", "c5"}, []string{"c3"}
-		expect("with one sent and one completed", all)
-
-		unsent := func(want []db.Lane, limit int, agents ...string) {
-			t.Helper()
-			lanes, err := w.UnsentLanes(ctx, agents, limit)
-			must(t, err)
-			equal(t, "unsent lanes", lanes, want)
+		var payload map[string]any
+		must(t, json.Unmarshal(commands[0].Payload, &payload))
+		if payload["text"] != "zwölf \\ \"" || fmt.Sprint(payload["list"]) != "[1.5 <nil>]" {
+			t.Errorf("the payload is %s", commands[0].Payload)
 		}
-		_, err = w.MarkSent(ctx, "c3", "a", epoch, noon)
-		must(t, err)
-		unsent([]db.Lane{{AgentID: "b$1", SessionID: "s2"}, {AgentID: "a", SessionID: "s3"}}, 9, "a", "b$1", "nobody")
-		unsent([]db.Lane{{AgentID: "b$1", SessionID: "s2"}}, 1, "a", "b$1")
-		unsent(nil, 9)
-		_, err = w.ConnectAgent(ctx, "a", noon)
-		must(t, err)
-		unsent([]db.Lane{{AgentID: "a", SessionID: "s1"}, {AgentID: "a", SessionID: "s3"}}, 9, "a") // sent before, to nobody knows whom
+		if !commands[0].CreatedAt.Equal(noon) || !commands[0].DeadlineAt.Equal(after(time.Hour)) {
+			t.Errorf("created at %v, due at %v", commands[0].CreatedAt, commands[0].DeadlineAt)
+		}
 	})
 }
 
@@ -118,8 +141,7 @@ func TestCommandsArePagedNewestFirstAndCounted(t *testing.T) {
 		ctx := t.Context()
 		epoch := w.agent("a", 0)
 		w.create([3]string{"c1", "a", "s1"}, [3]string{"c2", "b", "s1"}, [3]string{"c3", "a", "s2"}, [3]string{"c4", "a", ""}, [3]string{"c5", "a", "s1"})
-		_, err := w.MarkSent(ctx, "c3", "a", epoch, noon)
-		must(t, err)
+		w.markSent("c3", "a", epoch, noon)
 		for _, test := range []struct {
 			filter db.CommandFilter
 			want   []string
@@ -154,90 +176,160 @@ func TestOverdueCommands(t *testing.T) {
 		w.sql("UPDATE agent_commands SET status = 'failed' WHERE command_id = 'c4'")
 		overdue, err := w.OverdueCommands(ctx, after(3*time.Second), 10)
 		must(t, err)
-		equal(t, "overdue", commandIDs(overdue), []string{"c0", "c2"})
+		equal(t, "overdue", commandIDs(overdue), []string{"c2", "c0"})
 		overdue, err = w.OverdueCommands(ctx, after(time.Hour), 1)
 		must(t, err)
-		equal(t, "one overdue", commandIDs(overdue), []string{"c0"})
+		equal(t, "one overdue", commandIDs(overdue), []string{"c2"})
 	})
 }
 
 func TestMarks(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		ctx := t.Context()
 		old := w.agent("a", 0)
 		epoch := w.agent("a", 0)
 		w.agent("b", 0)
 		w.create([3]string{"c", "a", "s"})
-		marked := func(want bool, got bool, err error) {
-			t.Helper()
-			must(t, err)
-			if got != want {
-				t.Fatalf("marked is %v, want %v: %+v", got, want, w.command("c"))
+		for _, wrong := range []db.Transition{{AgentID: "a", Epoch: old}, {AgentID: "b", Epoch: 1}} {
+			for _, said := range []db.Transition{{Sends: 1, SentAt: noon}, {AckedAt: noon}, {End: &db.End{Status: models.CommandCompleted, At: noon}}} {
+				said.CommandID, said.AgentID, said.Epoch = "c", wrong.AgentID, wrong.Epoch
+				if written := w.write(said)[0]; written.Err == nil || written.Acked || written.Ended {
+					t.Errorf("%+v left %+v", said, written)
+				}
 			}
 		}
-		mark := func(want bool, write func(context.Context, string, string, int64, time.Time) (bool, error), agentID string, epoch int64, now time.Time) {
-			t.Helper()
-			got, err := write(ctx, "c", agentID, epoch, now)
-			marked(want, got, err)
-		}
-		mark(false, w.MarkSent, "a", old, noon)
-		mark(false, w.MarkAcked, "a", old, noon)
-		mark(false, w.MarkSent, "b", 1, noon)
-		mark(false, w.MarkAcked, "b", 1, noon)
 		if command := w.command("c"); command.Status != models.CommandPending || command.Attempts != 0 || command.SentAt != nil {
 			t.Fatalf("a stale epoch or another agent wrote %+v", command)
 		}
-		mark(true, w.MarkSent, "a", epoch, after(1*time.Second))
-		mark(true, w.MarkSent, "a", epoch, after(2*time.Second))
+		w.markSent("c", "a", epoch, after(1*time.Second))
+		w.markSent("c", "a", epoch, after(2*time.Second))
 		if command := w.command("c"); command.Status != models.CommandSent || command.Attempts != 2 || !command.SentAt.Equal(after(time.Second)) {
 			t.Fatalf("sent twice it is %+v", command)
 		}
-		mark(true, w.MarkAcked, "a", epoch, after(3*time.Second))
-		mark(false, w.MarkAcked, "a", epoch, after(4*time.Second))
-		mark(true, w.MarkSent, "a", epoch, after(5*time.Second))
+		acked := func(want bool, now time.Time) {
+			t.Helper()
+			if written := w.write(db.Transition{CommandID: "c", AgentID: "a", Epoch: epoch, AckedAt: now})[0]; written.Err != nil || written.Acked != want {
+				t.Fatalf("acknowledging left %+v", written)
+			}
+		}
+		acked(true, after(3*time.Second))
+		acked(false, after(4*time.Second))
+		w.markSent("c", "a", epoch, after(5*time.Second))
 		if command := w.command("c"); command.Status != models.CommandAck || command.Attempts != 3 || !command.AcknowledgedAt.Equal(after(3*time.Second)) {
 			t.Fatalf("acknowledged and sent again it is %+v", command)
 		}
 		for _, status := range models.CommandStates() {
-			w.sql("UPDATE agent_commands SET status = '%s'", status)
-			mark(models.CanCommandBecome(status, models.CommandAck), w.MarkAcked, "a", epoch, noon)
-			w.sql("UPDATE agent_commands SET status = '%s'", status)
-			ended := len(models.CommandPredecessors(status)) > 0 && !slices.ContainsFunc(models.CommandStates(), func(to string) bool { return models.CanCommandBecome(status, to) })
-			mark(!ended, w.MarkSent, "a", epoch, noon)
-			want := status
-			if status == models.CommandPending {
-				want = models.CommandSent
+			is := func(said string, can bool, otherwise string) {
+				t.Helper()
+				want := status
+				if can {
+					want = otherwise
+				}
+				if now := w.command("c").Status; now != want {
+					t.Fatalf("a %s command that was %s became %s", status, said, now)
+				}
 			}
-			if now := w.command("c").Status; now != want {
-				t.Fatalf("a %s command sent again became %s", status, now)
+			w.sql("UPDATE agent_commands SET status = '%s'", status)
+			acked(models.CanCommandBecome(status, models.CommandAck), noon)
+			is("acknowledged", models.CanCommandBecome(status, models.CommandAck), models.CommandAck)
+			w.sql("UPDATE agent_commands SET status = '%s', attempts = 0", status)
+			w.markSent("c", "a", epoch, noon)
+			is("sent", models.CanCommandBecome(status, models.CommandSent), models.CommandSent)
+			ended := !slices.ContainsFunc(models.CommandStates(), func(to string) bool { return models.CanCommandBecome(status, to) })
+			if attempts := w.command("c").Attempts; (attempts == 0) != ended {
+				t.Fatalf("a %s command has %d attempts", status, attempts)
 			}
 		}
 	})
 }
 
+// What is said of a command at once is one write, and as good as said in turn.
+func TestOneTransitionMaySayEverything(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		epoch := w.agent("a", 0)
+		w.session("s", "a", noon)
+		written := w.write(db.Transition{CommandID: "start-s", AgentID: "a", Epoch: epoch, Sends: 2, SentAt: after(1), AckedAt: after(2),
+			End: &db.End{Status: models.CommandCompleted, At: after(3)}})[0]
+		command := w.command("start-s")
+		if !written.Acked || !written.Ended || !written.Moved || command.Status != models.CommandCompleted || command.Attempts != 2 ||
+			command.SentAt == nil || command.AcknowledgedAt == nil || command.CompletedAt == nil {
+			t.Fatalf("it left %+v and %+v", written, command)
+		}
+		if w.read("s").State != models.SessionRunning {
+			t.Fatal("the session does not run")
+		}
+	})
+}
+
+// A batch does to each command what it would alone, whatever is wrong with the
+// others, and two ends of one session follow each other.
+func TestABatchOfTransitions(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		epoch := w.agent("a", 0)
+		other := w.agent("b", 0)
+		w.session("starting", "a", noon)
+		w.session("failing", "b", noon)
+		w.session("stopping", "a", noon)
+		w.stop("stopping", noon)
+		w.create([3]string{"plain", "b", ""}, [3]string{"over", "a", ""})
+		w.finish("over", "a", epoch, db.End{Status: models.CommandFailed, Error: "before", At: noon})
+		completed := &db.End{Status: models.CommandCompleted, At: noon}
+		written := w.write(
+			db.Transition{CommandID: "stop-stopping", AgentID: "a", Epoch: epoch, End: completed},
+			db.Transition{CommandID: "nobody", AgentID: "a", Epoch: epoch, End: completed},
+			db.Transition{CommandID: "start-failing", AgentID: "b", Epoch: other, End: &db.End{Status: models.CommandFailed, Error: "no", At: noon}},
+			db.Transition{CommandID: "over", AgentID: "a", Epoch: epoch, End: completed},
+			db.Transition{CommandID: "start-starting", AgentID: "a", Epoch: epoch, Sends: 1, SentAt: noon},
+			db.Transition{CommandID: "start-stopping", AgentID: "a", Epoch: epoch, End: completed},
+			db.Transition{CommandID: "plain", AgentID: "b", Epoch: other + 1, End: completed},
+		)
+		for i, want := range []struct {
+			code         models.ErrorCode
+			ended, moved bool
+		}{
+			{"", true, true}, {models.CodeCommandUnknown, false, false}, {"", true, true}, {"", false, false}, {"", false, false},
+			{"", true, false}, {models.CodeEpochStale, false, false},
+		} {
+			if got := written[i]; models.CodeOf(got.Err) != want.code || got.Ended != want.ended || got.Moved != want.moved {
+				t.Errorf("transition %d left %+v", i, got)
+			}
+		}
+		for id, state := range map[string]models.SessionState{"starting": models.SessionPending, "failing": models.SessionFailed, "stopping": models.SessionTerminated} {
+			if got := w.read(id); got.State != state {
+				t.Errorf("%s is %s", id, got.State)
+			}
+		}
+		for id, status := range map[string]string{"start-starting": models.CommandSent, "start-failing": models.CommandFailed,
+			"stop-stopping": models.CommandCompleted, "start-stopping": models.CommandCompleted, "over": models.CommandFailed, "plain": models.CommandPending} {
+			if got := w.command(id); got.Status != status {
+				t.Errorf("%s is %s", id, got.Status)
+			}
+		}
+		equal(t, "history", w.history("failing"), []string{">pending user:ann", "pending>failed agent:b"})
+	})
+}
+
 func TestFinishIsGuarded(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		ctx := t.Context()
 		old := w.agent("a", 0)
 		epoch := w.agent("a", 0)
 		other := w.agent("b", 0)
 		w.session("s", "a", noon)
-		good := db.Finish{CommandID: "start-s", AgentID: "a", Epoch: epoch, Status: models.CommandCompleted}
-		try := func(change func(*db.Finish), code models.ErrorCode) {
+		good := ending{CommandID: "start-s", AgentID: "a", Epoch: epoch, Status: models.CommandCompleted}
+		try := func(change func(*ending), code models.ErrorCode) {
 			t.Helper()
 			finish := good
 			change(&finish)
-			_, err := w.FinishCommand(ctx, finish, noon)
+			_, err := w.FinishCommand(finish, noon)
 			refused(t, err, code)
 			if w.command("start-s").Status != models.CommandPending || w.read("s").State != models.SessionPending {
 				t.Fatal("it was written all the same")
 			}
 		}
-		try(func(f *db.Finish) { f.Epoch = old }, models.CodeEpochStale)
-		try(func(f *db.Finish) { f.AgentID, f.Epoch = "b", other }, models.CodeForbidden)
-		try(func(f *db.Finish) { f.CommandID = "nobody" }, models.CodeCommandUnknown)
-		try(func(f *db.Finish) { f.Status = models.CommandAck }, models.CodeTransitionIllegal)
-		result, err := w.FinishCommand(ctx, good, after(time.Second))
+		try(func(f *ending) { f.Epoch = old }, models.CodeEpochStale)
+		try(func(f *ending) { f.AgentID, f.Epoch = "b", other }, models.CodeForbidden)
+		try(func(f *ending) { f.CommandID = "nobody" }, models.CodeCommandUnknown)
+		try(func(f *ending) { f.Status = models.CommandAck }, models.CodeTransitionIllegal)
+		result, err := w.FinishCommand(good, after(time.Second))
 		must(t, err)
 		if !result.Moved || result.Session.State != models.SessionRunning || result.Command.Status != models.CommandCompleted ||
 			!result.Command.CompletedAt.Equal(after(time.Second)) {
@@ -253,16 +345,16 @@ func TestEndedCommandsAbsorb(t *testing.T) {
 			for _, second := range []string{models.CommandCompleted, models.CommandFailed} {
 				id := first + "-" + second
 				w.session(id, "a", noon)
-				finish := db.Finish{CommandID: "start-" + id, AgentID: "a", Epoch: epoch, Status: first, Error: "first",
+				finish := ending{CommandID: "start-" + id, AgentID: "a", Epoch: epoch, Status: first, Error: "first",
 					Result: &models.CommandPayload{"n": 1.0}, Code: models.CodeRuntimeExited}
-				_, err := w.FinishCommand(t.Context(), finish, noon)
+				_, err := w.FinishCommand(finish, noon)
 				must(t, err)
 				command, session := w.command("start-"+id), w.read(id)
 				finish.Status, finish.Error, finish.Result = second, "second", nil
-				result, err := w.FinishCommand(t.Context(), finish, after(time.Hour))
+				result, err := w.FinishCommand(finish, after(time.Hour))
 				must(t, err)
 				if result.Moved || result.Command.Status != first || w.command("start-"+id).ErrorMessage != command.ErrorMessage ||
-					w.command("start-"+id).Result == nil || w.read(id).UpdatedAt != session.UpdatedAt || result.Session.State != session.State {
+					w.command("start-"+id).Result == nil || w.read(id).UpdatedAt != session.UpdatedAt {
 					t.Errorf("%s then %s left %+v", first, second, result)
 				}
 			}
@@ -276,7 +368,7 @@ func TestConcurrentEndsOfACommandAreOne(t *testing.T) {
 		w.session("s", "a", noon)
 		moved := make([]bool, 16)
 		for _, err := range together(len(moved), func(i int) error {
-			result, err := w.FinishCommand(t.Context(), db.Finish{CommandID: "start-s", AgentID: "a", Epoch: epoch,
+			result, err := w.FinishCommand(ending{CommandID: "start-s", AgentID: "a", Epoch: epoch,
 				Status: []string{models.CommandCompleted, models.CommandFailed}[i%2]}, noon)
 			moved[i] = result.Moved
 			return err
@@ -304,7 +396,7 @@ func TestConcurrentEndsOfACommandWithoutSessionAgree(t *testing.T) {
 			w.create([3]string{id, "a", ""})
 			ends := make([]string, 8)
 			for _, err := range together(len(ends), func(i int) error {
-				result, err := w.FinishCommand(t.Context(), db.Finish{CommandID: id, AgentID: "a",
+				result, err := w.FinishCommand(ending{CommandID: id, AgentID: "a",
 					Status: models.CommandFailed, Error: fmt.Sprint("end ", i)}, noon)
 				ends[i] = result.Command.ErrorMessage
 				return err
@@ -322,13 +414,13 @@ func TestWhatEndsMakeOfSessions(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		ctx := t.Context()
 		epoch := w.agent("a", 0)
-		finish := func(id, status string, change func(*db.Finish)) db.FinishResult {
+		finish := func(id, status string, change func(*ending)) finished {
 			t.Helper()
-			finish := db.Finish{CommandID: id, AgentID: "a", Epoch: epoch, Status: status}
+			finish := ending{CommandID: id, AgentID: "a", Epoch: epoch, Status: status}
 			if change != nil {
 				change(&finish)
 			}
-			result, err := w.FinishCommand(ctx, finish, after(time.Minute))
+			result, err := w.FinishCommand(finish, after(time.Minute))
 			must(t, err)
 			return result
 		}
@@ -339,7 +431,7 @@ func TestWhatEndsMakeOfSessions(t *testing.T) {
 			}
 		}
 		w.session("failing", "a", noon)
-		result := finish("start-failing", models.CommandFailed, func(f *db.Finish) {
+		result := finish("start-failing", models.CommandFailed, func(f *ending) {
 			f.Error, f.Code, f.Retryable = "no Xvnc\x00 here", models.CodeNeedsMissing, true
 		})
 		is("failing", models.SessionFailed, "no Xvnc\ufffd here", models.CodeNeedsMissing)
@@ -348,7 +440,7 @@ func TestWhatEndsMakeOfSessions(t *testing.T) {
 		}
 
 		w.session("named", "a", noon)
-		finish("start-named", models.CommandCompleted, func(f *db.Finish) { f.Result = &models.CommandPayload{"state": "terminated"} })
+		finish("start-named", models.CommandCompleted, func(f *ending) { f.Result = &models.CommandPayload{"state": "terminated"} })
 		is("named", models.SessionTerminated, "", "")
 		if w.read("named").DesiredState != models.DesiredTerminated || (*w.command("start-named").Result)["state"] != "terminated" {
 			t.Fatal("the result was not kept, or an ended session wants to run")
@@ -362,7 +454,7 @@ func TestWhatEndsMakeOfSessions(t *testing.T) {
 		}
 		is("late", models.SessionTerminating, "", "")
 		since := w.read("late").StateSince
-		if result := finish("stop-late", models.CommandFailed, func(f *db.Finish) { f.Error, f.Code = "busy", models.CodeCommandFailed }); result.Moved {
+		if result := finish("stop-late", models.CommandFailed, func(f *ending) { f.Error, f.Code = "busy", models.CodeCommandFailed }); result.Moved {
 			t.Fatalf("a failed stop left %+v", result)
 		}
 		is("late", models.SessionTerminating, "busy", models.CodeCommandFailed)
@@ -384,7 +476,7 @@ func TestWhatEndsMakeOfSessions(t *testing.T) {
 
 		// The control plane itself ends a command at its deadline, with the agent away.
 		w.session("slow", "a", noon)
-		finish("start-slow", models.CommandFailed, func(f *db.Finish) { f.Epoch, f.Error, f.Code = 0, "too slow", models.CodeStartTimeout })
+		finish("start-slow", models.CommandFailed, func(f *ending) { f.Epoch, f.Error, f.Code = 0, "too slow", models.CodeStartTimeout })
 		is("slow", models.SessionFailed, "too slow", models.CodeStartTimeout)
 		equal(t, "history", w.history("slow"), []string{">pending user:ann", "pending>failed system"})
 	})

@@ -18,21 +18,41 @@ func scanEvent(row scanner) (models.Event, error) {
 
 // record writes one line of history in the transaction of what it tells of.
 func (t *tx) record(ctx context.Context, event models.Event) error {
-	_, err := t.exec(ctx, `INSERT INTO events
-		(kind, session_id, agent_id, from_state, to_state, actor, reason, reason_code, generation, at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-		event.Kind, orNull(event.SessionID), orNull(event.AgentID), orNull(event.From), orNull(event.To), event.Actor,
-		orNull(event.Reason), orNull(event.ReasonCode), event.Generation, t.database.at(event.At))
-	return err
+	return t.recordAll(ctx, []models.Event{event})
 }
 
 // recordSession writes the history of a session's move from one state to the
 // one that it has now.
 func (t *tx) recordSession(ctx context.Context, session models.Session, from models.SessionState, actor string, now time.Time) error {
 	t.sessionChanged(session.ID)
-	return t.record(ctx, models.Event{Kind: models.EventSessionState, SessionID: session.ID, AgentID: session.AgentID,
+	return t.record(ctx, sessionEvent(session, from, actor, now))
+}
+
+func sessionEvent(session models.Session, from models.SessionState, actor string, now time.Time) models.Event {
+	return models.Event{Kind: models.EventSessionState, SessionID: session.ID, AgentID: session.AgentID,
 		From: string(from), To: string(session.State), Actor: actor, Reason: session.Reason,
-		ReasonCode: session.ReasonCode, Generation: session.Generation, At: now})
+		ReasonCode: session.ReasonCode, Generation: session.Generation, At: now}
+}
+
+// recordAll writes lines of history.
+func (t *tx) recordAll(ctx context.Context, events []models.Event) error {
+	if len(events) == 0 {
+		return nil
+	}
+	d := t.database
+	rows := &batch{columns: []batchColumn{{"kind", "text"}, {"session_id", "text"}, {"agent_id", "text"}, {"from_state", "text"},
+		{"to_state", "text"}, {"actor", "text"}, {"reason", "text"}, {"reason_code", "text"}, {"generation", "bigint"}, {"at", "timestamptz"}}}
+	for _, event := range events {
+		rows.add(event.Kind, orNull(event.SessionID), orNull(event.AgentID), orNull(event.From), orNull(event.To), event.Actor,
+			orNull(event.Reason), orNull(event.ReasonCode), event.Generation, d.at(event.At))
+	}
+	source, args, err := d.source(rows, "u", 1)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, `INSERT INTO events (kind, session_id, agent_id, from_state, to_state, actor, reason, reason_code, generation, at)
+		SELECT kind, session_id, agent_id, from_state, to_state, actor, reason, reason_code, generation, at FROM `+source, args...)
+	return err
 }
 
 // SessionEvents lists a session's history, oldest first.

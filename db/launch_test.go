@@ -259,7 +259,7 @@ func TestAStopRacingItsStartStillStops(t *testing.T) {
 					_, _, err = w.StopSession(t.Context(), db.Stop{SessionID: id, CommandID: "stop-" + id, Actor: "user:ann"}, noon)
 					return err
 				}
-				_, err = w.FinishCommand(t.Context(), db.Finish{CommandID: "start-" + id, AgentID: "a", Epoch: epoch, Status: models.CommandCompleted}, noon)
+				_, err = w.FinishCommand(ending{CommandID: "start-" + id, AgentID: "a", Epoch: epoch, Status: models.CommandCompleted}, noon)
 				return err
 			}) {
 				must(t, err)

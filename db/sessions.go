@@ -208,11 +208,15 @@ func (d *Database) Sessions(ctx context.Context, wanted SessionFilter, page Page
 	list.equals("s.agent_id", wanted.AgentID)
 	list.equals("s.template", wanted.Template)
 	if len(wanted.States) > 0 {
-		states, err := asJSON(wanted.States)
+		states := make([]string, 0, len(wanted.States))
+		for _, state := range wanted.States {
+			states = append(states, string(state))
+		}
+		condition, among, err := d.oneOf("s.state", "?", states)
 		if err != nil {
 			return nil, "", fmt.Errorf("list sessions: %w", err)
 		}
-		list.and("s.state IN "+d.among("?"), states)
+		list.and(condition, among)
 	}
 	var key sessionKey
 	if more, err := page.position(&key); err != nil {

@@ -244,9 +244,9 @@ func TestForceEnd(t *testing.T) {
 		equal(t, "history", w.history("s"), []string{">pending user:ann", "pending>terminating user:ann", "terminating>terminated reconciler"})
 
 		// What the agent says later changes nothing.
-		result, err := w.FinishCommand(ctx, db.Finish{CommandID: "stop-s", AgentID: "a", Epoch: epoch, Status: models.CommandCompleted}, after(2*time.Hour))
+		result, err := w.FinishCommand(ending{CommandID: "stop-s", AgentID: "a", Epoch: epoch, Status: models.CommandCompleted}, after(2*time.Hour))
 		must(t, err)
-		if result.Moved || result.Command.Status != models.CommandFailed || result.Session.State != models.SessionTerminated {
+		if result.Moved || result.Command.Status != models.CommandFailed || w.read("s").State != models.SessionTerminated {
 			t.Fatalf("a late completion left %+v", result)
 		}
 		if again, err := w.ForceEnd(ctx, end, noon); err != nil || again {
@@ -281,9 +281,9 @@ func TestReissue(t *testing.T) {
 		}
 
 		w.stop("s", noon)
-		_, err = w.FinishCommand(ctx, db.Finish{CommandID: "again-2", AgentID: "a", Epoch: epoch, Status: models.CommandCompleted}, noon)
+		_, err = w.FinishCommand(ending{CommandID: "again-2", AgentID: "a", Epoch: epoch, Status: models.CommandCompleted}, noon)
 		must(t, err)
-		_, err = w.FinishCommand(ctx, db.Finish{CommandID: "stop-s", AgentID: "a", Epoch: epoch, Status: models.CommandFailed, Error: "busy"}, noon)
+		_, err = w.FinishCommand(ending{CommandID: "stop-s", AgentID: "a", Epoch: epoch, Status: models.CommandFailed, Error: "busy"}, noon)
 		must(t, err)
 		if command, err = reissue("again-4"); err != nil || command.Action != models.ActionStopSession || command.Generation != 2 {
 			t.Fatalf("a failed stop is reissued as %+v, %v", command, err)
@@ -350,7 +350,7 @@ func TestSessionChangedIsToldOnceAfterEachCommit(t *testing.T) {
 			expect("s terminating")
 			w.stop("s", noon)
 			expect()
-			_, err = w.FinishCommand(t.Context(), db.Finish{CommandID: "stop-s", AgentID: "a", Epoch: epoch, Status: models.CommandFailed, Error: "busy"}, noon)
+			_, err = w.FinishCommand(ending{CommandID: "stop-s", AgentID: "a", Epoch: epoch, Status: models.CommandFailed, Error: "busy"}, noon)
 			must(t, err)
 			expect("s terminating") // its reason changed
 			_, err = w.ForceEnd(t.Context(), db.ForcedEnd{SessionID: "s", From: models.SessionTerminating, To: models.SessionTerminated, Actor: "reconciler"}, noon)

@@ -99,15 +99,6 @@ func (d *Database) forUpdate() string {
 	return ""
 }
 
-// among gives the right side of an IN for a parameter that holds a JSON list of
-// texts: one parameter whatever the list's length is.
-func (d *Database) among(placeholder string) string {
-	if d.engine == Postgres {
-		return "(SELECT jsonb_array_elements_text(" + placeholder + "::jsonb))"
-	}
-	return "(SELECT value FROM json_each(" + placeholder + "))"
-}
-
 // quoted makes an IN list of constants of the models package.
 func quoted(constants []string) string {
 	return "'" + strings.Join(constants, "', '") + "'"

@@ -96,7 +96,7 @@ func (w *world) session(id, agentID string, now time.Time) models.Session {
 func (w *world) running(id, agentID string, epoch int64) models.Session {
 	w.t.Helper()
 	w.session(id, agentID, noon)
-	result, err := w.FinishCommand(w.t.Context(), db.Finish{CommandID: "start-" + id, AgentID: agentID, Epoch: epoch,
+	result, err := w.FinishCommand(ending{CommandID: "start-" + id, AgentID: agentID, Epoch: epoch,
 		Status: models.CommandCompleted}, after(time.Second))
 	must(w.t, err)
 	if result.Session == nil || result.Session.State != models.SessionRunning || !result.Moved {

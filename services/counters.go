@@ -13,6 +13,13 @@ type DispatcherStats struct {
 	TimedOut uint64
 	// QueueLength is how many commands wait in the queue now.
 	QueueLength int
+	// InFlight is how many commands were sent and are not acknowledged.
+	InFlight int
+	// Unwritten is how many commands have news that is not in the database yet.
+	Unwritten int
+	// Batches counts the transactions that wrote news of commands, BatchRows the
+	// commands in them, BatchFailures those that had to be repeated.
+	Batches, BatchRows, BatchFailures uint64
 }
 
 type counters struct {
@@ -24,6 +31,7 @@ func (c *counters) sends() uint64 { return c.sent.Load() + c.resent.Load() }
 
 // Stats gives the dispatcher's counters as they are now.
 func (d *CommandDispatcher) Stats() DispatcherStats {
+	written := d.recorder.counts()
 	return DispatcherStats{
 		Sent:         d.counters.sent.Load(),
 		Resent:       d.counters.resent.Load(),
@@ -32,5 +40,8 @@ func (d *CommandDispatcher) Stats() DispatcherStats {
 		Failed:       d.counters.failed.Load(),
 		TimedOut:     d.counters.timedOut.Load(),
 		QueueLength:  len(d.queue),
+		InFlight:     d.flows.inFlight(),
+		Unwritten:    d.recorder.unwritten(),
+		Batches:      written.batches, BatchRows: written.rows, BatchFailures: written.failures,
 	}
 }

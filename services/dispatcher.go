@@ -21,6 +21,9 @@ const (
 	DefaultWorkers   = 10
 	DefaultQueueSize = 1000
 	DefaultPollEvery = time.Second
+	// DefaultWindow is below the hub's queue of frames for one socket.
+	DefaultWindow    = 200
+	DefaultAckWithin = 10 * time.Second
 )
 
 // DispatcherOptions configure a CommandDispatcher. The zero value of a field
@@ -34,6 +37,13 @@ type DispatcherOptions struct {
 	// and for commands past their deadline, give or take a tenth;
 	// DefaultPollEvery.
 	PollEvery time.Duration
+	// Window bounds the commands that one agent has been sent and has not
+	// acknowledged; DefaultWindow.
+	Window int
+	// AckWithin is how long an agent may take to acknowledge a command before it
+	// is sent again on the same connection: then after twice as long, and so on
+	// up to two minutes, give or take a fifth; DefaultAckWithin.
+	AckWithin time.Duration
 	// Logger discards by default.
 	Logger *slog.Logger
 	// Now is the clock of what is written, and of deadlines; time.Now.
@@ -42,21 +52,24 @@ type DispatcherOptions struct {
 
 // CommandDispatcher manages the queuing and dispatch of commands to agents.
 //
-// The queue holds hints. A worker that takes one claims the lane of its
-// command, which is the commands of one session for one agent, reads from the
-// database what was not sent on the agent's connection yet, and sends it in
-// order. A command for an agent that is not connected stays pending in the
-// database and is sent when the agent connects. Safe for concurrent use.
+// The queue holds hints. A worker takes many at once, claims the flows of their
+// agents, reads from the database what was not sent on those agents'
+// connections yet, and sends it in order. Only the replica that an agent is
+// connected to sends its commands. A command for an agent that is not connected
+// stays pending in the database and is sent when the agent connects. What
+// becomes of commands is written many in one transaction. Safe for concurrent
+// use.
 type CommandDispatcher struct {
 	database *db.Database
 	hub      *websocket.AgentHub
 	options  DispatcherOptions
 	counters counters
 
-	queue   chan hint
-	lanes   lanes
-	flights flights
-	stalls  stalls
+	queue    chan hint
+	flows    *flows
+	recorder *recorder
+	// notices are agents of other replicas that have new commands.
+	notices chan string
 	// wake asks the poller not to wait for its next turn.
 	wake chan struct{}
 	// rest is set when a poll had no room for all that it found: to the count
@@ -91,6 +104,12 @@ func NewCommandDispatcherWith(database *db.Database, hub *websocket.AgentHub, op
 	if options.PollEvery <= 0 {
 		options.PollEvery = DefaultPollEvery
 	}
+	if options.Window <= 0 {
+		options.Window = DefaultWindow
+	}
+	if options.AckWithin <= 0 {
+		options.AckWithin = DefaultAckWithin
+	}
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -102,13 +121,13 @@ func NewCommandDispatcherWith(database *db.Database, hub *websocket.AgentHub, op
 		hub:      hub,
 		options:  options,
 		queue:    make(chan hint, options.QueueSize),
-		lanes:    newLanes(),
-		flights:  newFlights(),
-		stalls:   newStalls(),
+		flows:    newFlows(options.Window, options.AckWithin),
+		notices:  make(chan string, options.QueueSize),
 		wake:     make(chan struct{}, 1),
 		stopChan: make(chan struct{}),
 		workers:  options.Workers,
 	}
+	d.recorder = newRecorder(database, options.Logger, options.Now, d.settled)
 	hub.Attach(d, wire.TypeAck, wire.TypeComplete, wire.TypeFailed, wire.TypeStatus)
 	return d
 }
@@ -139,11 +158,9 @@ func (d *CommandDispatcher) DispatchCommand(command *models.AgentCommand) error 
 	if row.Status == models.CommandCompleted || row.Status == models.CommandFailed {
 		return nil
 	}
-	queued := hint{lane: laneOf(row)}
-	if command.Status == models.CommandSent || command.Status == models.CommandAck {
-		queued.again = row.CommandID
-	}
-	if !d.offer(queued) {
+	again := command.Status == models.CommandSent || command.Status == models.CommandAck
+	d.elsewhere(row.AgentID)
+	if !d.offer(hint{agentID: row.AgentID, commandID: row.CommandID, again: again}) {
 		return &models.Error{Code: models.CodeQueueFull, Retryable: true, Message: "the queue of commands is full; " +
 			"the command is kept and is sent when there is room"}
 	}
@@ -164,7 +181,7 @@ func (d *CommandDispatcher) DispatchPendingCommands() error {
 		return fmt.Errorf("dispatch pending commands: %w", err)
 	}
 	for _, command := range slices.Backward(commands) { // oldest first
-		if !d.offer(hint{lane: laneOf(command)}) {
+		if !d.offer(hint{agentID: command.AgentID, commandID: command.CommandID}) {
 			return nil
 		}
 	}
@@ -200,9 +217,9 @@ func (d *CommandDispatcher) SetWorkers(count int) {
 	d.workers = max(count, 1)
 }
 
-// Start runs the worker pool and blocks until Stop is called and every worker
-// has finished its current command. After Stop it returns at once. Further
-// calls start nothing and only wait.
+// Start runs the worker pool and blocks until Stop is called, every worker has
+// finished its current command, and what became of commands is written. After
+// Stop it returns at once. Further calls start nothing and only wait.
 func (d *CommandDispatcher) Start() {
 	workers, first := d.begin()
 	if !first {
@@ -211,12 +228,19 @@ func (d *CommandDispatcher) Start() {
 		return
 	}
 	defer d.running.Done()
+	var recording sync.WaitGroup
+	workersDone := make(chan struct{})
+	recording.Go(func() { d.recorder.run(workersDone) })
 	var pool sync.WaitGroup
 	for range workers {
 		pool.Go(d.work)
 	}
 	pool.Go(d.poll)
+	pool.Go(d.tell)
+	pool.Go(d.listen)
 	pool.Wait()
+	close(workersDone)
+	recording.Wait()
 }
 
 // begin reports whether this call of Start is the one that runs the pool.
@@ -232,8 +256,9 @@ func (d *CommandDispatcher) begin() (workers int, first bool) {
 }
 
 // Stop signals the dispatcher to stop and waits until the workers have
-// finished their current commands. What is still queued stays pending in the
-// database. Calling it twice, or before Start, is safe.
+// finished their current commands and what became of commands is written. What
+// is still queued stays pending in the database, and what agents say from then
+// on is refused: they say it again. Calling it twice, or before Start, is safe.
 func (d *CommandDispatcher) Stop() {
 	d.mu.Lock()
 	d.stopped = true
@@ -283,7 +308,20 @@ func (d *CommandDispatcher) offer(queued hint) bool {
 // expect tells the dispatcher of a command that its caller has just written.
 // A hint that finds no room is dropped: polling finds the command.
 func (d *CommandDispatcher) expect(command models.AgentCommand) {
-	d.offer(hint{lane: laneOf(command)})
+	d.elsewhere(command.AgentID)
+	d.offer(hint{agentID: command.AgentID, commandID: command.CommandID})
+}
+
+// elsewhere has the other replicas told of an agent's new command, unless the
+// agent is connected here. A notice that finds no room is dropped.
+func (d *CommandDispatcher) elsewhere(agentID string) {
+	if d.hub.IsAgentConnected(agentID) {
+		return
+	}
+	select {
+	case d.notices <- agentID:
+	default:
+	}
 }
 
 // awake makes the poller look now.

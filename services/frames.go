@@ -3,6 +3,7 @@ package services
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"unicode/utf8"
 
@@ -17,11 +18,18 @@ const maxReason = 1000
 
 // AgentConnected implements websocket.Handler: what the agent has not been
 // sent on this connection is sent soon, in order, under the same ids.
-func (d *CommandDispatcher) AgentConnected(context.Context, websocket.Peer) { d.awake() }
+func (d *CommandDispatcher) AgentConnected(_ context.Context, peer websocket.Peer) {
+	d.flows.open(peer.AgentID, peer.Epoch)
+	if !d.offer(hint{agentID: peer.AgentID, reach: reachAll}) {
+		d.awake()
+	}
+}
 
 // AgentDisconnected implements websocket.Handler. Commands wait for the next
 // connection.
-func (d *CommandDispatcher) AgentDisconnected(websocket.Peer) {}
+func (d *CommandDispatcher) AgentDisconnected(peer websocket.Peer) {
+	d.flows.close(peer.AgentID, peer.Epoch)
+}
 
 // AgentMessage implements websocket.Handler: it moves command and session as
 // the agent says, along legal transitions only.
@@ -47,31 +55,7 @@ func (d *CommandDispatcher) acked(ctx context.Context, peer websocket.Peer, mess
 	if !plainID(ack.CommandID) {
 		return idMissing(message.Type, "commandId")
 	}
-	d.flights.wait(ack.CommandID)
-	marked, err := d.database.MarkAcked(ctx, ack.CommandID, peer.AgentID, peer.Epoch, d.options.Now())
-	if err != nil {
-		return err
-	}
-	if marked {
-		d.counters.acknowledged.Add(1)
-		return nil
-	}
-	return d.whyNotAcked(ctx, peer, ack.CommandID)
-}
-
-// whyNotAcked tells a repeated ack, which is nothing, from a wrong one.
-func (d *CommandDispatcher) whyNotAcked(ctx context.Context, peer websocket.Peer, commandID string) error {
-	command, err := d.database.Command(ctx, commandID)
-	if err != nil {
-		return err
-	}
-	if command.AgentID != peer.AgentID {
-		return models.Errorf(models.CodeForbidden, "command %q is not for agent %q", commandID, peer.AgentID)
-	}
-	if models.CanCommandBecome(command.Status, models.CommandAck) {
-		return models.Errorf(models.CodeEpochStale, "a newer connection of this agent took over")
-	}
-	return nil
+	return d.note(ctx, peer, db.Transition{CommandID: ack.CommandID, AckedAt: d.options.Now()})
 }
 
 func (d *CommandDispatcher) completed(ctx context.Context, peer websocket.Peer, message wire.Envelope) error {
@@ -82,9 +66,9 @@ func (d *CommandDispatcher) completed(ctx context.Context, peer websocket.Peer, 
 	if !plainID(complete.CommandID) {
 		return idMissing(message.Type, "commandId")
 	}
-	return d.finish(ctx, peer, db.Finish{
-		CommandID: complete.CommandID, Status: models.CommandCompleted, Result: complete.Result,
-	})
+	return d.note(ctx, peer, db.Transition{CommandID: complete.CommandID, End: &db.End{
+		Status: models.CommandCompleted, Result: complete.Result, At: d.options.Now(),
+	}})
 }
 
 func (d *CommandDispatcher) failed(ctx context.Context, peer websocket.Peer, message wire.Envelope) error {
@@ -95,33 +79,63 @@ func (d *CommandDispatcher) failed(ctx context.Context, peer websocket.Peer, mes
 	if !plainID(failed.CommandID) {
 		return idMissing(message.Type, "commandId")
 	}
-	return d.finish(ctx, peer, db.Finish{
-		CommandID: failed.CommandID, Status: models.CommandFailed, Retryable: failed.Retryable,
+	return d.note(ctx, peer, db.Transition{CommandID: failed.CommandID, End: &db.End{
+		Status: models.CommandFailed, Retryable: failed.Retryable, At: d.options.Now(),
 		Error: reasonOr(failed.Error, fmt.Sprintf("agent %q gave no reason", peer.AgentID)),
 		Code:  codeOr(failed.Code, models.CodeCommandFailed),
-	})
+	}})
 }
 
-func (d *CommandDispatcher) finish(ctx context.Context, peer websocket.Peer, finish db.Finish) error {
-	d.flights.wait(finish.CommandID)
-	finish.AgentID, finish.Epoch = peer.AgentID, peer.Epoch
-	now := d.options.Now()
-	result, err := d.database.FinishCommand(ctx, finish, now)
-	if err != nil {
+// note has what the agent said of a command written soon. While too much is
+// unwritten it waits, and with it the agent's socket.
+func (d *CommandDispatcher) note(ctx context.Context, peer websocket.Peer, said db.Transition) error {
+	said.AgentID, said.Epoch = peer.AgentID, peer.Epoch
+	flow := d.flows.current(peer.AgentID, peer.Epoch)
+	if flow == nil {
+		return models.Errorf(models.CodeEpochStale, "a newer connection of this agent took over")
+	}
+	flow.answers.Lock()
+	defer flow.answers.Unlock()
+	if err := d.recorder.note(ctx, said); err != nil {
 		return err
 	}
-	if !endedAt(result.Command, now) {
-		return nil // it had ended before
+	if d.flows.landed(flow, said.CommandID) && !d.offer(hint{agentID: peer.AgentID}) {
+		d.awake()
 	}
-	if finish.Status == models.CommandCompleted {
+	return nil
+}
+
+// settled counts and logs what has been written of a command, and tells an
+// agent what was wrong with what it said.
+func (d *CommandDispatcher) settled(said db.Transition, written db.Written) {
+	if written.Err != nil {
+		if said.Epoch != 0 {
+			d.hub.Refuse(said.AgentID, said.Epoch, written.Err)
+		}
+		return
+	}
+	if written.Acked {
+		d.counters.acknowledged.Add(1)
+	}
+	if !written.Ended {
+		return
+	}
+	end := said.End
+	if end.Status == models.CommandCompleted {
 		d.counters.completed.Add(1)
 	} else {
 		d.counters.failed.Add(1)
 	}
-	d.options.Logger.Info("command ended", "command", finish.CommandID, "agent", peer.AgentID,
-		"session", result.Command.SessionID, "action", result.Command.Action, "status", finish.Status,
-		"sessionMoved", result.Moved, "error", finish.Error)
-	return nil
+	if end.Code == models.CodeCommandTimeout && said.Epoch == 0 {
+		d.counters.timedOut.Add(1)
+	}
+	level := slog.LevelInfo
+	if end.Status == models.CommandFailed {
+		level = slog.LevelWarn
+	}
+	d.options.Logger.Log(context.Background(), level, "command ended", "command", said.CommandID, "agent", said.AgentID,
+		"session", written.Command.SessionID, "action", written.Command.Action, "status", end.Status,
+		"sessionMoved", written.Moved, "code", end.Code, "error", end.Error)
 }
 
 // observed moves the session to where the agent sees it. States between two

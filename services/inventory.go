@@ -97,7 +97,7 @@ func (i *Inventory) lost(ctx context.Context, peer websocket.Peer, session model
 	if now.Sub(session.StateSince) < i.options.Grace {
 		return nil
 	}
-	open, err := i.hasOpenCommand(ctx, session.ID)
+	open, err := i.database.HasUnfinishedCommand(ctx, session.ID)
 	if err != nil || open {
 		return err
 	}
@@ -111,15 +111,4 @@ func (i *Inventory) lost(ctx context.Context, peer websocket.Peer, session model
 		i.options.Logger.Warn("a session's runtime is gone", "session", session.ID, "agent", peer.AgentID, "state", seen.State)
 	}
 	return err
-}
-
-func (i *Inventory) hasOpenCommand(ctx context.Context, sessionID string) (bool, error) {
-	page := db.Page{Limit: db.MaxPageSize}
-	commands, _, err := i.database.Commands(ctx, db.CommandFilter{SessionID: sessionID}, page) // newest first
-	for _, command := range commands {
-		if command.Status != models.CommandCompleted && command.Status != models.CommandFailed {
-			return true, err
-		}
-	}
-	return false, err
 }

@@ -10,45 +10,78 @@ import (
 	"github.com/streamspace/streamspace/models"
 )
 
-// pollBatch bounds what one poll reads of either kind.
-const pollBatch = 500
+const (
+	// pollBatch bounds what one poll reads of either kind.
+	pollBatch = 500
+	// wholeEvery is how many polls pass between two that look at everything that
+	// is unfinished, and not only where a transaction may have committed late.
+	wholeEvery = 30
+	// noticeEvery is the least time between two notices to other replicas, since
+	// PostgreSQL takes a lock of the whole cluster for each.
+	noticeEvery = 25 * time.Millisecond
+	// listenAgain is the wait before the next attempt to listen.
+	listenAgain = 2 * time.Second
+)
 
 // poll finds what hints missed: commands for connected agents that were not
-// sent on their connection, and commands past their deadline.
+// sent on their connection, those that were not acknowledged, and those past
+// their deadline.
 func (d *CommandDispatcher) poll() {
 	timer := time.NewTimer(jittered(d.options.PollEvery))
 	defer timer.Stop()
-	for {
+	for polls := 1; ; {
+		whole := false
 		select {
 		case <-d.stopChan:
 			return
 		case <-d.wake:
 		case <-timer.C:
 			timer.Reset(jittered(d.options.PollEvery))
-			d.expire(context.Background())
+			polls++
+			whole = polls%wholeEvery == 0
+			if d.expire(context.Background()) {
+				whole = true // what waited behind them lies where nobody looks otherwise
+			}
+			for _, unanswered := range d.flows.overdue(time.Now()) {
+				d.offer(unanswered)
+			}
 		}
-		d.refill(context.Background())
+		d.refill(context.Background(), whole)
 	}
 }
 
-// refill queues lanes with something to send, as many as there is room for.
-func (d *CommandDispatcher) refill(ctx context.Context) {
+// refill queues agents with something to be sent, as many as there is room for.
+func (d *CommandDispatcher) refill(ctx context.Context, whole bool) {
+	for _, agentID := range d.hub.GetConnectedAgents() {
+		if epoch, connected := d.hub.Epoch(agentID); connected {
+			d.flows.open(agentID, epoch)
+		}
+	}
 	room := min(cap(d.queue)-len(d.queue), pollBatch)
-	agents := d.stalls.without(d.hub.GetConnectedAgents(), time.Now())
 	before := d.counters.sends()
 	if room <= 0 {
 		d.rest.Store(&before)
-	}
-	if room <= 0 || len(agents) == 0 {
 		return
 	}
-	found, err := d.database.UnsentLanes(ctx, agents, room)
+	standings := d.flows.standings(time.Now(), whole)
+	if len(standings) == 0 {
+		return
+	}
+	wanted := make([]db.Unsent, 0, len(standings))
+	for _, one := range standings {
+		wanted = append(wanted, db.Unsent{AgentID: one.agentID, Epoch: one.epoch, After: one.after})
+	}
+	found, err := d.database.AgentsWithUnsent(ctx, wanted, room)
 	if err != nil {
 		d.options.Logger.Error("look for unsent commands", "error", err)
 		return
 	}
-	for _, lane := range found {
-		if !d.offer(hint{lane: lane}) {
+	from := reachUnsettled
+	if whole {
+		from = reachAll
+	}
+	for _, agentID := range found {
+		if !d.offer(hint{agentID: agentID, reach: from}) {
 			break
 		}
 	}
@@ -65,21 +98,20 @@ func (d *CommandDispatcher) drained() {
 	}
 }
 
-// expire fails commands that are past their deadline.
-func (d *CommandDispatcher) expire(ctx context.Context) {
+// expire fails commands that are past their deadline, and tells whether there
+// were any.
+func (d *CommandDispatcher) expire(ctx context.Context) bool {
 	overdue, err := d.database.OverdueCommands(ctx, d.options.Now(), pollBatch)
 	if err != nil {
 		d.options.Logger.Error("look for overdue commands", "error", err)
-		return
+		return false
 	}
 	for _, command := range overdue {
-		if d.isStopped() {
-			return
-		}
-		if d.fail(ctx, command, models.CodeCommandTimeout, overdueReason(command), true) {
-			d.counters.timedOut.Add(1)
-		}
+		d.end(ctx, command.CommandID, command.AgentID, db.End{
+			Status: models.CommandFailed, Error: overdueReason(command), Code: models.CodeCommandTimeout, Retryable: true, At: d.options.Now(),
+		})
 	}
+	return len(overdue) > 0
 }
 
 func overdueReason(command models.AgentCommand) string {
@@ -93,66 +125,77 @@ func overdueReason(command models.AgentCommand) string {
 	return fmt.Sprintf("agent %q did not finish within %s", command.AgentID, within)
 }
 
-// fail ends a command on the control plane's own word, and reports whether it
-// was this call that ended it.
-func (d *CommandDispatcher) fail(ctx context.Context, command models.AgentCommand, code models.ErrorCode, reason string, retryable bool) bool {
-	now := d.options.Now()
-	result, err := d.database.FinishCommand(ctx, db.Finish{
-		CommandID: command.CommandID, AgentID: command.AgentID, Status: models.CommandFailed,
-		Error: reason, Code: code, Retryable: retryable,
-	}, now)
-	if err != nil {
-		d.options.Logger.Error("fail a command", "command", command.CommandID, "error", err)
+// tell gathers agents that are connected to another replica, and tells the
+// replicas that those have new commands: at once if it has been quiet, and then
+// at most once in noticeEvery.
+func (d *CommandDispatcher) tell() {
+	for {
+		var agents []string
+		select {
+		case <-d.stopChan:
+			return
+		case agentID := <-d.notices:
+			agents = append(agents, agentID)
+		}
+		for more := true; more; {
+			select {
+			case agentID := <-d.notices:
+				agents = append(agents, agentID)
+			default:
+				more = false
+			}
+		}
+		if err := d.database.Notify(context.Background(), agents); err != nil {
+			d.options.Logger.Warn("tell the replicas of new commands; their polls find them", "error", err)
+		}
+		if !d.pause(noticeEvery) {
+			return
+		}
+	}
+}
+
+// listen hears of commands that other replicas have written, until Stop.
+func (d *CommandDispatcher) listen() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var ending sync.WaitGroup
+	ending.Go(func() {
+		<-d.stopChan
+		cancel()
+	})
+	defer ending.Wait()
+	for {
+		err := d.database.Listen(ctx, d.awake, d.heard)
+		if d.isStopped() {
+			return
+		}
+		d.options.Logger.Warn("listen for new commands; polls find them meanwhile", "error", err)
+		if !d.pause(listenAgain) {
+			return
+		}
+	}
+}
+
+// heard queues the agents that a notice names, if they are connected here.
+func (d *CommandDispatcher) heard(agentIDs []string) {
+	if len(agentIDs) == 0 {
+		d.awake()
+	}
+	for _, agentID := range agentIDs {
+		if d.hub.IsAgentConnected(agentID) && !d.offer(hint{agentID: agentID}) {
+			d.awake()
+		}
+	}
+}
+
+// pause waits, and gives false when the dispatcher stops.
+func (d *CommandDispatcher) pause(duration time.Duration) bool {
+	timer := time.NewTimer(duration)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-d.stopChan:
 		return false
 	}
-	if result.Command.Status != models.CommandFailed || !endedAt(result.Command, now) {
-		return false // it ended otherwise meanwhile
-	}
-	d.counters.failed.Add(1)
-	d.options.Logger.Warn("command failed", "command", command.CommandID, "agent", command.AgentID,
-		"session", command.SessionID, "action", command.Action, "code", code, "reason", reason)
-	return true
-}
-
-// endedAt tells whether the command ended at that instant, which is how a
-// caller knows its own ending from an earlier one.
-func endedAt(command models.AgentCommand, now time.Time) bool {
-	return command.CompletedAt != nil && command.CompletedAt.Equal(now.Truncate(time.Microsecond))
-}
-
-// stallFor is how long polls pass over an agent whose socket is full, so that
-// its lanes, being the oldest, do not take every batch from the others.
-const stallFor = 1500 * time.Millisecond
-
-// stalls are the agents whose sockets took no more frames.
-type stalls struct {
-	mu    sync.Mutex
-	since map[string]time.Time
-}
-
-func newStalls() stalls { return stalls{since: map[string]time.Time{}} }
-
-func (s *stalls) note(agentID string, now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.since[agentID] = now
-}
-
-// without leaves out the agents that stalled a moment ago, and forgets those
-// that stalled before.
-func (s *stalls) without(agents []string, now time.Time) []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for agentID, since := range s.since {
-		if now.Sub(since) > stallFor {
-			delete(s.since, agentID)
-		}
-	}
-	ready := agents[:0]
-	for _, agentID := range agents {
-		if _, stalled := s.since[agentID]; !stalled {
-			ready = append(ready, agentID)
-		}
-	}
-	return ready
 }

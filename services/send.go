@@ -1,110 +1,259 @@
 package services
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
 
+	"github.com/streamspace/streamspace/db"
 	"github.com/streamspace/streamspace/models"
+	"github.com/streamspace/streamspace/wire"
 )
 
-// serve sends what the hint's lane has to send, unless another worker is at
-// that lane: then it is left to that one.
-func (d *CommandDispatcher) serve(queued hint) {
-	if !d.lanes.claim(queued) {
-		return
+const (
+	// hintBatch bounds the hints that one worker takes at once, so that the
+	// commands of many agents are one query.
+	hintBatch = 256
+	// sendBatch bounds the commands of one agent that one query reads.
+	sendBatch = 256
+	// passedBatch bounds a look at what was passed before.
+	passedBatch = 1000
+	// stallFor is how long an agent whose socket is full is passed over.
+	stallFor = 1500 * time.Millisecond
+	// maxAckWait bounds the wait for an acknowledgement before a command is sent
+	// again.
+	maxAckWait = 2 * time.Minute
+)
+
+// serve sends what the flows that the hints are for have to send. Flows that
+// another worker is at are left to that one.
+func (d *CommandDispatcher) serve(first hint) {
+	hints := []hint{first}
+	for len(hints) < hintBatch {
+		select {
+		case next := <-d.queue:
+			hints = append(hints, next)
+			continue
+		default:
+		}
+		break
 	}
-	for more := true; more; queued, more = d.lanes.release(queued.lane) {
-		d.sendLane(queued)
+	claimed := d.flows.claim(hints, d.hub.Epoch)
+	for len(claimed) > 0 {
+		d.sendFlows(claimed)
+		claimed = slices.DeleteFunc(claimed, func(one *flow) bool { return !d.flows.release(one, time.Now()) || d.isStopped() })
 	}
 }
 
-// sendLane sends a lane's commands in order and stops at the first that cannot
-// be sent, so that no later one overtakes it.
-func (d *CommandDispatcher) sendLane(queued hint) {
-	ctx := context.Background() // a worker finishes its command; db bounds each call
-	log := d.options.Logger.With("agent", queued.lane.AgentID, "session", queued.lane.SessionID)
-	epoch, connected := d.hub.Epoch(queued.lane.AgentID)
-	if !connected {
+// sendFlows reads what the claimed flows have to send, with one query for what
+// is new in all of them, and sends it.
+func (d *CommandDispatcher) sendFlows(claimed []*flow) {
+	var errands []errand
+	var wanted, passed []db.Unsent
+	for _, one := range claimed {
+		taken, some := d.flows.take(one, sendBatch, time.Now())
+		if !some {
+			continue
+		}
+		errands = append(errands, taken)
+		wanted = append(wanted, db.Unsent{AgentID: one.agentID, Epoch: one.epoch, After: one.cursor, Limit: taken.limit})
+		if taken.after < one.cursor {
+			passed = append(passed, db.Unsent{AgentID: one.agentID, Epoch: one.epoch, After: taken.after, Limit: passedBatch})
+		}
+	}
+	if len(errands) == 0 {
 		return
 	}
-	commands, err := d.database.UnsentCommands(ctx, queued.lane, epoch)
+	ctx := context.Background() // a worker finishes what it has begun; db bounds each call
+	found, err := d.read(ctx, errands, wanted, passed)
 	if err != nil {
-		log.Error("read what to send", "error", err)
+		d.options.Logger.Error("read what to send", "agents", len(errands), "error", err)
+		for _, one := range errands {
+			d.flows.again(one) // the next poll comes upon it
+			d.flows.stall(one.flow, time.Now().Add(d.options.PollEvery))
+		}
 		return
 	}
-	if queued.again != "" && !slices.ContainsFunc(commands, func(c models.AgentCommand) bool { return c.CommandID == queued.again }) {
-		command, err := d.database.Command(ctx, queued.again)
-		if err != nil {
-			log.Error("read what to send again", "command", queued.again, "error", err)
-			return
-		}
-		if command.Status != models.CommandCompleted && command.Status != models.CommandFailed {
-			commands = append([]models.AgentCommand{command}, commands...) // it is older than what was never sent
-		}
-	}
-	for _, command := range commands {
-		if d.isStopped() {
-			return // what is left stays as it is in the database
-		}
-		if !d.send(ctx, command, epoch) {
-			return
-		}
+	for _, one := range errands {
+		d.sendFlow(ctx, one, found[one.agentID])
 	}
 }
 
-// send sends one command and marks it. The mark comes second: a command that
-// is marked and was never sent would wait for the agent's next connection.
-func (d *CommandDispatcher) send(ctx context.Context, command models.AgentCommand, epoch int64) bool {
-	log := d.options.Logger.With("agent", command.AgentID, "session", command.SessionID, "command", command.CommandID)
-	now := d.options.Now()
-	if expired(command, now) {
-		return false // the poller ends it; what comes after must not overtake
+// read gives what is to be sent for each agent. What is new in a flow comes as
+// it was read. What the flow passed before, and what is asked for by its id, is
+// read once more after everything that is about to be written was left out: so
+// a row that says "unsent" is not one whose sending is just being written.
+func (d *CommandDispatcher) read(ctx context.Context, errands []errand, wanted, passed []db.Unsent) (map[string][]db.Outgoing, error) {
+	fresh, err := d.database.UnsentCommands(ctx, wanted)
+	if err != nil {
+		return nil, err
 	}
-	defer d.flights.begin(command.CommandID)()
-	if err := d.hub.SendCommandToAgent(command.AgentID, &command); err != nil {
-		if models.CodeOf(err) == models.CodeFrameTooLarge {
-			d.refuse(ctx, command, err)
-			return true
+	found := make(map[string][]db.Outgoing, len(errands))
+	for _, command := range fresh {
+		found[command.AgentID] = append(found[command.AgentID], command)
+	}
+	candidates, err := d.candidates(ctx, errands, found, passed)
+	if err != nil || len(candidates) == 0 {
+		return found, err
+	}
+	late, err := d.database.UnfinishedCommands(ctx, candidates)
+	if err != nil {
+		return nil, err
+	}
+	for _, one := range errands {
+		fresh := found[one.agentID]
+		upTo := max(one.cursor, lastSeq(fresh))
+		for _, command := range late {
+			mine := command.AgentID == one.agentID && command.Seq <= upTo // beyond it, its turn comes
+			unsent := one.ids[command.CommandID] || command.SentEpoch < one.epoch
+			if mine && unsent && !slices.ContainsFunc(fresh, func(c db.Outgoing) bool { return c.Seq == command.Seq }) {
+				found[one.agentID] = append(found[one.agentID], command)
+			}
 		}
+	}
+	for _, one := range errands {
+		slices.SortFunc(found[one.agentID], func(a, b db.Outgoing) int { return cmp.Compare(a.Seq, b.Seq) })
+	}
+	return found, nil
+}
+
+// candidates are the commands to look at by their ids.
+func (d *CommandDispatcher) candidates(ctx context.Context, errands []errand, found map[string][]db.Outgoing, passed []db.Unsent) ([]string, error) {
+	var ids []string
+	add := func(of errand, commandID string, again bool) {
+		if again || !d.flows.flies(of.flow, commandID) && !d.recorder.holds(commandID, of.epoch) {
+			ids = append(ids, commandID)
+		}
+	}
+	byAgent := make(map[string]errand, len(errands))
+	for _, one := range errands {
+		byAgent[one.agentID] = one
+		fresh := map[string]bool{}
+		for _, command := range found[one.agentID] {
+			fresh[command.CommandID] = true
+		}
+		for commandID, again := range one.ids {
+			if !fresh[commandID] {
+				add(one, commandID, again)
+			}
+		}
+	}
+	if len(passed) == 0 {
+		return ids, nil
+	}
+	before, err := d.database.UnsentCommands(ctx, passed)
+	for _, command := range before {
+		if of := byAgent[command.AgentID]; command.Seq <= of.cursor {
+			add(of, command.CommandID, false)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids), err
+}
+
+func lastSeq(commands []db.Outgoing) int64 {
+	if len(commands) == 0 {
+		return 0
+	}
+	return commands[len(commands)-1].Seq
+}
+
+// sendFlow sends commands in order and stops at the first that the agent's
+// socket does not take. A session's commands behind one that cannot be sent
+// wait for it.
+func (d *CommandDispatcher) sendFlow(ctx context.Context, of errand, commands []db.Outgoing) {
+	overtaken := superseded(commands)
+	blocked := map[string]bool{}
+	fresh := 0
+	for i, command := range commands {
+		isNew := command.Seq > of.cursor
+		if isNew {
+			fresh++
+		}
+		switch {
+		case d.isStopped():
+			return // what is left stays as it is in the database
+		case command.SessionID != "" && blocked[command.SessionID]:
+		case overtaken[i]:
+			d.supersede(ctx, command)
+		case expired(command, d.options.Now()):
+			blocked[command.SessionID] = true // the poll ends it, and has the rest looked at again
+		case !d.send(ctx, of, command):
+			d.flows.again(of)
+			return
+		}
+		if isNew {
+			of.cursor = command.Seq
+		}
+	}
+	if fresh >= of.limit {
+		d.flows.more(of.flow, reachNew)
+	}
+}
+
+// superseded tells which of the commands a later stop of the same session has
+// overtaken before they were ever sent.
+func superseded(commands []db.Outgoing) []bool {
+	overtaken := make([]bool, len(commands))
+	stops := map[string]int64{}
+	for i, command := range slices.Backward(commands) {
+		switch {
+		case command.SessionID == "":
+		case command.Action == models.ActionStopSession:
+			stops[command.SessionID] = max(stops[command.SessionID], command.Generation)
+		default:
+			overtaken[i] = command.Attempts == 0 && command.Generation != 0 && command.Generation < stops[command.SessionID]
+		}
+	}
+	return overtaken
+}
+
+// supersede ends a command whose effect nobody wants any more.
+func (d *CommandDispatcher) supersede(ctx context.Context, command db.Outgoing) {
+	d.end(ctx, command.CommandID, command.AgentID, db.End{
+		Status: models.CommandCompleted, Result: &models.CommandPayload{"superseded": true}, At: d.options.Now(),
+	})
+}
+
+// send sends one command and notes it.
+func (d *CommandDispatcher) send(ctx context.Context, of errand, command db.Outgoing) bool {
+	log := d.options.Logger.With("agent", command.AgentID, "session", command.SessionID, "command", command.CommandID)
+	frame, err := wire.EncodeCommand(command.CommandID, command.Action, command.Payload)
+	if err != nil {
+		log.Error("a command can never be sent", "error", err)
+		d.end(ctx, command.CommandID, command.AgentID, db.End{Status: models.CommandFailed, Code: models.CodeFrameTooLarge,
+			Error: "the command is too large for the agent protocol; make the template smaller", At: d.options.Now()})
+		return true
+	}
+	of.answers.Lock()
+	defer of.answers.Unlock()
+	if err := d.hub.SendFrame(command.AgentID, of.epoch, frame); err != nil {
 		if models.CodeOf(err) == models.CodeQueueFull {
-			d.stalls.note(command.AgentID, time.Now())
+			d.flows.stall(of.flow, time.Now().Add(stallFor))
 		}
 		log.Info("not sent, it stays pending", "cause", err)
 		return false
 	}
-	current, err := d.database.MarkSent(ctx, command.CommandID, command.AgentID, epoch, now)
-	if err != nil {
-		log.Error("mark sent", "error", err)
-		return false
-	}
-	if command.Attempts > 0 {
+	d.flows.sent(of.flow, command.CommandID, time.Now())
+	if command.Attempts > 0 || of.ids[command.CommandID] {
 		d.counters.resent.Add(1)
 	} else {
 		d.counters.sent.Add(1)
 	}
-	log.Debug("sent", "action", command.Action, "epoch", epoch, "attempt", command.Attempts+1)
-	if !current {
-		// Ended meanwhile, or the connection was replaced. The next connection
-		// is told of by the hub, so there is nothing to do on this one.
-		return d.stillCurrent(command.AgentID, epoch)
+	log.Debug("command sent", "action", command.Action, "epoch", of.epoch, "attempt", command.Attempts+1)
+	err = d.recorder.note(ctx, db.Transition{CommandID: command.CommandID, AgentID: command.AgentID, Epoch: of.epoch,
+		Sends: 1, SentAt: d.options.Now()})
+	return err == nil
+}
+
+// end ends a command on the control plane's own word.
+func (d *CommandDispatcher) end(ctx context.Context, commandID, agentID string, end db.End) {
+	if err := d.recorder.note(ctx, db.Transition{CommandID: commandID, AgentID: agentID, End: &end}); err != nil {
+		d.options.Logger.Info("a command's end is left to the next start", "command", commandID, "cause", err)
 	}
-	return true
 }
 
-// stillCurrent reports whether the connection is the one to go on with.
-func (d *CommandDispatcher) stillCurrent(agentID string, epoch int64) bool {
-	now, connected := d.hub.Epoch(agentID)
-	return connected && now == epoch
-}
-
-// refuse fails a command that no connection will ever carry.
-func (d *CommandDispatcher) refuse(ctx context.Context, command models.AgentCommand, cause error) {
-	d.fail(ctx, command, models.CodeFrameTooLarge,
-		"the command is too large for the agent protocol; make the template smaller", false)
-	d.options.Logger.Error("a command can never be sent", "command", command.CommandID, "cause", cause)
-}
-
-func expired(command models.AgentCommand, now time.Time) bool {
+func expired(command db.Outgoing, now time.Time) bool {
 	return !command.DeadlineAt.IsZero() && command.DeadlineAt.Before(now)
 }

@@ -138,7 +138,10 @@ func (h *AgentHub) read(ctx context.Context, c *connection) error {
 			c.end(ending{code: ws.StatusInvalidFramePayloadData, reason: publicMessage(err), farewell: wire.TypeError})
 			continue
 		}
-		if err := h.receive(ctx, c, message); err != nil {
+		c.handling.Store(true)
+		err = h.receive(ctx, c, message)
+		c.handling.Store(false)
+		if err != nil {
 			h.reject(c, err)
 		}
 	}

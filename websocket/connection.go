@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	ws "github.com/coder/websocket"
@@ -46,6 +47,9 @@ type connection struct {
 	cancel context.CancelFunc
 	once   sync.Once
 	why    ending
+
+	// handling is set while a frame of the agent is being handled.
+	handling atomic.Bool
 
 	mu        sync.Mutex
 	lastHeard time.Time

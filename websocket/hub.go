@@ -211,6 +211,25 @@ func (h *AgentHub) Send(agentID string, kind wire.Type, payload any) error {
 	return current.enqueue(frame)
 }
 
+// SendFrame queues an encoded frame on the agent's connection with this epoch,
+// and on no other; see SendCommandToAgent.
+func (h *AgentHub) SendFrame(agentID string, epoch int64, frame []byte) error {
+	current := h.current(agentID)
+	if current == nil || current.peer.Epoch != epoch {
+		return models.Errorf(models.CodeAgentUnavailable, "agent %q is not connected as %d", agentID, epoch)
+	}
+	return current.enqueue(frame)
+}
+
+// Refuse answers a frame of the connection with this epoch that could not be
+// handled, as an error of Handler.AgentMessage does, for handlers that come to
+// know of it later.
+func (h *AgentHub) Refuse(agentID string, epoch int64, cause error) {
+	if current := h.current(agentID); current != nil && current.peer.Epoch == epoch {
+		h.reject(current, cause)
+	}
+}
+
 func (h *AgentHub) current(agentID string) *connection {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -281,7 +300,9 @@ func (h *AgentHub) sweep(paused bool) {
 			c.heard()
 			continue
 		}
-		if silence := c.silence(); silence > h.options.StaleAfter {
+		// A frame that is still being handled, as when the database is slow, says
+		// nothing of the agent: what it sent since is waiting behind.
+		if silence := c.silence(); silence > h.options.StaleAfter && !c.handling.Load() {
 			h.options.Logger.Warn("agent is silent, ending its connection",
 				"agent", c.peer.AgentID, "epoch", c.peer.Epoch, "silence", silence)
 			c.end(endStale)

@@ -70,6 +70,31 @@ func Encode(kind Type, payload any) ([]byte, error) {
 	return frame, nil
 }
 
+// EncodeCommand makes the frame of a Command whose payload is JSON already; an
+// empty one is left out. It is Encode without reading the payload.
+func EncodeCommand(commandID, action string, payload json.RawMessage) ([]byte, error) {
+	type command struct {
+		CommandID string `json:"commandId"`
+		Action    string `json:"action"`
+	}
+	head, err := json.Marshal(command{commandID, action})
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", TypeCommand, err)
+	}
+	const before = `{"type":"command","payload":`
+	frame := make([]byte, 0, len(before)+len(head)+len(payload)+len(`,"payload":}`)+1)
+	frame = append(append(frame, before...), head...)
+	if len(payload) > 0 {
+		frame = append(append(append(frame[:len(frame)-1], `,"payload":`...), payload...), '}')
+	}
+	frame = append(frame, '}')
+	if len(frame) > MaxFrame {
+		return nil, models.Errorf(models.CodeFrameTooLarge,
+			"a %s frame of %d bytes is over the limit of %d", TypeCommand, len(frame), MaxFrame)
+	}
+	return frame, nil
+}
+
 // Decode reads a frame. Errors carry models.CodeFrameInvalid, or
 // models.CodeFrameTooLarge, and say what is wrong with it. Unknown types and
 // unknown keys are not errors, so that either side may be newer.

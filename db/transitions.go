@@ -1,0 +1,374 @@
+package db
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/streamspace/streamspace/models"
+)
+
+// Transition is what became of one command on one connection: that it was
+// sent, acknowledged, or has ended, or several of these at once. Zero fields
+// say nothing.
+type Transition struct {
+	CommandID, AgentID string
+	// Epoch is the connection that says so; 0 means that the control plane
+	// itself does, for example at the deadline.
+	Epoch int64
+	// Sends counts sends on that connection, SentAt is the first of them.
+	Sends  int
+	SentAt time.Time
+	// AckedAt is when the agent said that it has the command.
+	AckedAt time.Time
+	// End is nil while the command goes on.
+	End *End
+}
+
+// End is how a command ended.
+type End struct {
+	// Status is models.CommandCompleted or models.CommandFailed.
+	Status    string
+	Result    *models.CommandPayload
+	Error     string
+	Code      models.ErrorCode
+	Retryable bool
+	At        time.Time
+}
+
+// Written is what a Transition has left.
+type Written struct {
+	// Command is the row before the transition, without payload and result.
+	Command models.AgentCommand
+	// Err says why nothing was written: models.CodeCommandUnknown,
+	// models.CodeForbidden for another agent's command, models.CodeEpochStale
+	// for a replaced connection.
+	Err error
+	// Acked and Ended tell that it was this transition that did it. A command
+	// that has ended absorbs whatever else is said of it, without error.
+	Acked, Ended bool
+	// Session is the command's session afterwards, nil when the command did not
+	// end here or has none. Only what a life changes is filled in.
+	Session *models.Session
+	// Moved tells that the session changed its state.
+	Moved bool
+}
+
+// WriteTransitions writes what became of many commands, of the sessions of
+// those that ended, and the history, in one transaction of a few statements.
+// The answers are in the order of the batch. Two transitions of one command in
+// one batch are an error, since one row is written once.
+func (d *Database) WriteTransitions(ctx context.Context, transitions []Transition, now time.Time) (written []Written, err error) {
+	for _, transition := range transitions {
+		if end := transition.End; end != nil && end.Status != models.CommandCompleted && end.Status != models.CommandFailed {
+			return nil, models.Errorf(models.CodeTransitionIllegal, "a command cannot end as %q", end.Status)
+		}
+	}
+	err = d.write(ctx, "write command transitions", func(ctx context.Context, t *tx) error {
+		w := transitionWriter{tx: t, transitions: transitions, written: make([]Written, len(transitions)), now: now}
+		written = w.written
+		return w.run(ctx)
+	})
+	return written, err
+}
+
+// transitionWriter is one transaction of WriteTransitions. It locks agents,
+// sessions, commands, in this order and each in the order of their ids, as
+// every transaction does.
+type transitionWriter struct {
+	*tx
+	transitions []Transition
+	written     []Written
+	now         time.Time
+}
+
+func (w *transitionWriter) run(ctx context.Context) error {
+	epochs, err := w.lockEpochs(ctx)
+	if err != nil {
+		return err
+	}
+	commands, err := w.readCommands(ctx)
+	if err != nil {
+		return err
+	}
+	legal := make([]int, 0, len(w.transitions))
+	var ending []string
+	for i, transition := range w.transitions {
+		command, known := commands[transition.CommandID]
+		result := &w.written[i]
+		result.Command = command
+		switch {
+		case !known:
+			result.Err = commandUnknown(transition.CommandID)
+		case command.AgentID != transition.AgentID:
+			result.Err = models.Errorf(models.CodeForbidden, "command %q is not for agent %q", transition.CommandID, transition.AgentID)
+		case transition.Epoch != 0 && epochs[transition.AgentID] != transition.Epoch:
+			result.Err = models.Errorf(models.CodeEpochStale, "connection %d of agent %q was replaced by connection %d",
+				transition.Epoch, transition.AgentID, epochs[transition.AgentID])
+		default:
+			legal = append(legal, i)
+			if transition.End != nil && command.SessionID != "" {
+				ending = append(ending, command.SessionID)
+			}
+		}
+	}
+	sessions, err := w.lockSessions(ctx, ending)
+	if err != nil || len(legal) == 0 {
+		return err
+	}
+	changed, err := w.updateCommands(ctx, legal)
+	if err != nil {
+		return err
+	}
+	return w.applyEnds(ctx, legal, changed, sessions)
+}
+
+// lockEpochs reads the epochs of the batch's agents, and on PostgreSQL keeps
+// new connections from being counted until the transaction ends.
+func (w *transitionWriter) lockEpochs(ctx context.Context) (map[string]int64, error) {
+	var agents []string
+	for _, transition := range w.transitions {
+		if transition.Epoch != 0 {
+			agents = append(agents, transition.AgentID)
+		}
+	}
+	lock := ""
+	if w.database.engine == Postgres {
+		lock = " FOR SHARE"
+	}
+	type agent struct {
+		id    string
+		epoch int64
+	}
+	found, err := queryIn(ctx, w.tx, "SELECT id, epoch FROM agents WHERE %s ORDER BY id"+lock, "id", agents,
+		func(row scanner) (a agent, err error) { return a, row.Scan(&a.id, &a.epoch) })
+	epochs := make(map[string]int64, len(found))
+	for _, one := range found {
+		epochs[one.id] = one.epoch
+	}
+	return epochs, err
+}
+
+func (w *transitionWriter) readCommands(ctx context.Context) (map[string]models.AgentCommand, error) {
+	ids := make([]string, 0, len(w.transitions))
+	for _, transition := range w.transitions {
+		ids = append(ids, transition.CommandID)
+	}
+	found, err := queryIn(ctx, w.tx, "SELECT command_id, agent_id, session_id, generation, action, status FROM agent_commands WHERE %s",
+		"command_id", ids, func(row scanner) (c models.AgentCommand, err error) {
+			return c, row.Scan(&c.CommandID, &c.AgentID, text(&c.SessionID), &c.Generation, &c.Action, &c.Status)
+		})
+	commands := make(map[string]models.AgentCommand, len(found))
+	for _, command := range found {
+		commands[command.CommandID] = command
+	}
+	return commands, err
+}
+
+// lockSessions reads what a consequence depends on and changes.
+func (w *transitionWriter) lockSessions(ctx context.Context, ids []string) (map[string]*models.Session, error) {
+	found, err := queryIn(ctx, w.tx, `SELECT id, state, desired_state, generation, reason, reason_code, retryable, agent_id, state_since
+		FROM sessions WHERE %s ORDER BY id`+w.database.forUpdate(), "id", ids, func(row scanner) (s models.Session, err error) {
+		return s, row.Scan(&s.ID, text(&s.State), text(&s.DesiredState), &s.Generation, text(&s.Reason), text(&s.ReasonCode),
+			&s.Retryable, text(&s.AgentID), timeColumn{&s.StateSince})
+	})
+	sessions := make(map[string]*models.Session, len(found))
+	for _, session := range found {
+		sessions[session.ID] = &session
+	}
+	return sessions, err
+}
+
+// updateCommands writes one row a command and gives the ids of those that it
+// changed. Rows that have ended are left alone.
+func (w *transitionWriter) updateCommands(ctx context.Context, legal []int) (map[string]bool, error) {
+	d := w.database
+	rows := &batch{columns: []batchColumn{{"command_id", "text"}, {"epoch", "bigint"}, {"sends", "bigint"}, {"sent_at", "timestamptz"},
+		{"acked_at", "timestamptz"}, {"ended", "text"}, {"result", "text"}, {"error", "text"}, {"ended_at", "timestamptz"}}}
+	for _, i := range legal {
+		transition := w.transitions[i]
+		end := transition.End
+		if end == nil {
+			end = &End{}
+		}
+		result, err := asJSON(end.Result)
+		if err != nil {
+			return nil, err
+		}
+		rows.add(transition.CommandID, transition.Epoch, int64(transition.Sends), d.atOrNull(transition.SentAt),
+			d.atOrNull(transition.AckedAt), orNull(end.Status), result, orNull(end.Error), d.atOrNull(end.At))
+	}
+	source, args, err := d.source(rows, "u", 1)
+	if err != nil {
+		return nil, err
+	}
+	result := "u.result"
+	if d.engine == Postgres {
+		result = "u.result::jsonb"
+	}
+	changed, err := w.tx.texts(ctx, `UPDATE agent_commands SET
+		attempts = attempts + u.sends,
+		sent_epoch = CASE WHEN u.sends > 0 THEN u.epoch ELSE sent_epoch END,
+		sent_at = coalesce(agent_commands.sent_at, u.sent_at),
+		acknowledged_at = coalesce(acknowledged_at, u.acked_at),
+		status = CASE WHEN u.ended IS NOT NULL THEN u.ended
+			WHEN u.acked_at IS NOT NULL AND status IN (`+quoted(models.CommandPredecessors(models.CommandAck))+`) THEN 'ack'
+			WHEN u.sends > 0 AND status = 'pending' THEN 'sent' ELSE status END,
+		result = coalesce(`+result+`, agent_commands.result),
+		error_message = coalesce(u.error, error_message),
+		completed_at = u.ended_at
+		FROM `+source+` WHERE agent_commands.command_id = u.command_id AND status NOT IN ('completed', 'failed')
+		RETURNING agent_commands.command_id`, args...)
+	set := make(map[string]bool, len(changed))
+	for _, id := range changed {
+		set[id] = true
+	}
+	return set, err
+}
+
+// applyEnds writes what the ends make of their sessions.
+func (w *transitionWriter) applyEnds(ctx context.Context, legal []int, changed map[string]bool, sessions map[string]*models.Session) error {
+	before := make(map[string]models.SessionState, len(sessions))
+	for id, session := range sessions {
+		before[id] = session.State
+	}
+	touched := map[string]bool{}
+	var events []models.Event
+	for _, i := range legal {
+		transition, result := w.transitions[i], &w.written[i]
+		if !changed[transition.CommandID] {
+			continue
+		}
+		result.Acked = !transition.AckedAt.IsZero() && models.CanCommandBecome(result.Command.Status, models.CommandAck)
+		if transition.End == nil {
+			continue
+		}
+		result.Ended = true
+		session := sessions[result.Command.SessionID]
+		if session == nil {
+			continue
+		}
+		result.Session = session
+		event, changes := w.applyEnd(transition, result, session)
+		if changes {
+			touched[session.ID] = true
+		}
+		if result.Moved {
+			events = append(events, event)
+		}
+	}
+	if err := w.saveSessions(ctx, touched, before, sessions); err != nil {
+		return err
+	}
+	return w.recordAll(ctx, events)
+}
+
+// applyEnd changes the session as the command's end asks, and gives the
+// history of it if the session moved.
+func (w *transitionWriter) applyEnd(transition Transition, result *Written, session *models.Session) (event models.Event, changes bool) {
+	end := transition.End
+	outcome := models.Outcome{Action: result.Command.Action, Generation: result.Command.Generation,
+		Completed: end.Status == models.CommandCompleted, Reason: end.Error, Code: end.Code, Retryable: end.Retryable}
+	if end.Result != nil {
+		if named, ok := (*end.Result)["state"].(string); ok {
+			outcome.State = models.SessionState(named)
+		}
+	}
+	next, changes := outcome.Consequence(*session)
+	if !changes {
+		return event, false
+	}
+	from := session.State
+	session.State, session.Reason, session.ReasonCode, session.Retryable = next.State, next.Reason, next.Code, next.Retryable
+	if session.State == from {
+		return event, true
+	}
+	result.Moved = true
+	actor := "agent:" + transition.AgentID
+	if transition.Epoch == 0 {
+		actor = "system"
+	}
+	return sessionEvent(*session, from, actor, w.now), true
+}
+
+// saveSessions writes the sessions that changed. Their rows are locked, so
+// they still are as they were read; the guard makes sure of it.
+func (w *transitionWriter) saveSessions(ctx context.Context, touched map[string]bool, before map[string]models.SessionState, sessions map[string]*models.Session) error {
+	if len(touched) == 0 {
+		return nil
+	}
+	d := w.database
+	rows := &batch{columns: []batchColumn{{"id", "text"}, {"before", "text"}, {"state", "text"}, {"desired_state", "text"},
+		{"reason", "text"}, {"reason_code", "text"}, {"retryable", "boolean"}, {"state_since", "timestamptz"}}}
+	for id := range touched {
+		session := sessions[id]
+		session.UpdatedAt = w.now.UTC().Truncate(time.Microsecond)
+		if session.State != before[id] {
+			session.StateSince = session.UpdatedAt
+		}
+		if session.State == models.SessionTerminated {
+			session.DesiredState = models.DesiredTerminated
+		}
+		rows.add(id, string(before[id]), string(session.State), string(session.DesiredState), orNull(session.Reason),
+			orNull(session.ReasonCode), session.Retryable, d.at(session.StateSince))
+		w.sessionChanged(id)
+	}
+	slices.Sort(w.changed)
+	source, args, err := d.source(rows, "u", 2)
+	if err != nil {
+		return err
+	}
+	saved, err := w.exec(ctx, `UPDATE sessions SET state = u.state, desired_state = u.desired_state, reason = u.reason,
+		reason_code = u.reason_code, retryable = u.retryable, updated_at = $1, state_since = u.state_since
+		FROM `+source+` WHERE sessions.id = u.id AND sessions.state = u.before`, append([]any{d.at(w.now)}, args...)...)
+	if err == nil && int(saved) != len(touched) {
+		return models.Errorf(models.CodeTransitionIllegal, "%d of %d sessions changed while they were locked", len(touched)-int(saved), len(touched))
+	}
+	return err
+}
+
+// queryIn reads the rows whose column is one of ids; %s in the query stands for
+// that condition. No ids is no query.
+func queryIn[T any](ctx context.Context, t *tx, query, column string, ids []string, scan func(scanner) (T, error)) ([]T, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	slices.Sort(ids)
+	condition, arg, err := t.database.oneOf(column, "$1", slices.Compact(ids))
+	if err != nil {
+		return nil, err
+	}
+	rows, err := t.QueryContext(ctx, t.database.dialect(fmt.Sprintf(query, condition)), arg)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []T
+	for rows.Next() {
+		one, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, one)
+	}
+	return all, rows.Err()
+}
+
+// texts runs a statement that returns one text a row.
+func (t *tx) texts(ctx context.Context, query string, args ...any) ([]string, error) {
+	rows, err := t.QueryContext(ctx, t.database.dialect(query), args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []string
+	for rows.Next() {
+		var one string
+		if err := rows.Scan(&one); err != nil {
+			return nil, err
+		}
+		all = append(all, one)
+	}
+	return all, rows.Err()
+}

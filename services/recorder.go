@@ -1,0 +1,333 @@
+package services
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/streamspace/streamspace/db"
+	"github.com/streamspace/streamspace/models"
+)
+
+const (
+	// recordBatch bounds the commands of one transaction. Beyond some hundreds
+	// larger ones win nothing, and hold locks for longer.
+	recordBatch = 500
+	// recordWaiting bounds what waits to be written. When it is reached, whoever
+	// brings more waits, and with it the agents' sockets.
+	recordWaiting = 10 * recordBatch
+	// recordLinger is how long the news that a command was sent or acknowledged
+	// waits for the news of its end, so that both are one write. Nobody waits
+	// for the former.
+	recordLinger = 20 * time.Millisecond
+	// recordRetry and recordRetryMax are the waits after a failed write.
+	recordRetry    = 50 * time.Millisecond
+	recordRetryMax = 2 * time.Second
+	// recordTries is how often a batch is tried while the dispatcher stops, and
+	// one command alone while the database answers all others.
+	recordTries = 3
+)
+
+// recordKey is a command on one connection.
+type recordKey struct {
+	commandID string
+	epoch     int64
+}
+
+// record is what is known of one command and not written yet.
+type record struct {
+	db.Transition
+	since time.Time
+}
+
+// recorder writes what became of commands, many in one transaction: while one
+// is under way the next gathers. What is said of one command is one write. It
+// is kept in memory until then, which is safe: after a crash the row says less
+// than is true, the command is sent again, and the agent answers again.
+type recorder struct {
+	database *db.Database
+	logger   *slog.Logger
+	now      func() time.Time
+	// settled hears of each written transition.
+	settled func(db.Transition, db.Written)
+
+	mu      sync.Mutex
+	waiting map[recordKey]*record
+	order   []recordKey
+	// writing are those of the transaction that is under way.
+	writing map[recordKey]bool
+	ends    int
+	// room is closed when something was taken to be written.
+	room    chan struct{}
+	wake    chan struct{}
+	stopped bool
+	batches batchCounts
+}
+
+// batchCounts tell of the recorder's transactions.
+type batchCounts struct {
+	batches, rows, failures uint64
+}
+
+func newRecorder(database *db.Database, logger *slog.Logger, now func() time.Time, settled func(db.Transition, db.Written)) *recorder {
+	return &recorder{database: database, logger: logger, now: now, settled: settled,
+		waiting: map[recordKey]*record{}, writing: map[recordKey]bool{},
+		room: make(chan struct{}), wake: make(chan struct{}, 1)}
+}
+
+// note takes what became of a command. It waits while too much is unwritten,
+// and fails once the recorder has stopped.
+func (r *recorder) note(ctx context.Context, transition db.Transition) error {
+	for {
+		room, err := r.add(transition)
+		if room == nil {
+			return err
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// add takes the transition, or gives what to wait for.
+func (r *recorder) add(transition db.Transition) (room <-chan struct{}, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopped {
+		return nil, &models.Error{Code: models.CodeUnavailable, Retryable: true, Message: "the control plane is stopping; say it again after reconnecting"}
+	}
+	key := recordKey{transition.CommandID, transition.Epoch}
+	known := r.waiting[key]
+	if known == nil {
+		if len(r.waiting) >= recordWaiting {
+			return r.room, nil
+		}
+		known = &record{Transition: db.Transition{CommandID: transition.CommandID, AgentID: transition.AgentID, Epoch: transition.Epoch},
+			since: time.Now()}
+		r.waiting[key] = known
+		r.order = append(r.order, key)
+	}
+	if transition.End != nil && known.End == nil {
+		r.ends++
+	}
+	merge(&known.Transition, transition)
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+	return nil, nil
+}
+
+// merge adds what is said of a command to what is known. The first word on
+// each thing counts, as it would in the database.
+func merge(known *db.Transition, said db.Transition) {
+	known.Sends += said.Sends
+	if known.SentAt.IsZero() {
+		known.SentAt = said.SentAt
+	}
+	if known.AckedAt.IsZero() {
+		known.AckedAt = said.AckedAt
+	}
+	if known.End == nil {
+		known.End = said.End
+	}
+}
+
+// holds tells whether something that was said of the command on the connection
+// is not in the database yet.
+func (r *recorder) holds(commandID string, epoch int64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := recordKey{commandID, epoch}
+	_, waits := r.waiting[key]
+	return waits || r.writing[key]
+}
+
+// unwritten counts what waits to be written.
+func (r *recorder) unwritten() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.waiting) + len(r.writing)
+}
+
+// counts gives the transactions so far.
+func (r *recorder) counts() batchCounts {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.batches
+}
+
+// run writes until stop is closed, then everything that is left, and lets
+// nothing more in.
+func (r *recorder) run(stop <-chan struct{}) {
+	for {
+		select {
+		case <-r.wake:
+		case <-stop:
+			r.finish()
+			return
+		}
+		for r.gather(stop) {
+			r.write(r.take(false), stop)
+		}
+	}
+}
+
+// gather waits until there is something to write, and gives false when there
+// is nothing or the recorder is to stop.
+func (r *recorder) gather(stop <-chan struct{}) bool {
+	for {
+		due, some := r.due()
+		if !some {
+			return false
+		}
+		wait := time.Until(due)
+		if wait <= 0 {
+			return true
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-r.wake:
+		case <-timer.C:
+		case <-stop:
+			timer.Stop()
+			return false
+		}
+		timer.Stop()
+	}
+}
+
+// due is when the next write is to begin.
+func (r *recorder) due() (due time.Time, some bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.order) == 0 {
+		return time.Time{}, false
+	}
+	if r.ends > 0 || len(r.waiting) >= recordWaiting {
+		return time.Time{}, true
+	}
+	return r.waiting[r.order[0]].since.Add(recordLinger), true
+}
+
+// take takes a batch to be written: ends, and what has lingered, in the order
+// in which it was first heard of; everything when the recorder stops or is full.
+func (r *recorder) take(everything bool) []db.Transition {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	lingered := time.Now().Add(-recordLinger)
+	everything = everything || len(r.waiting) >= recordWaiting
+	var batch []db.Transition
+	taken := map[string]bool{}
+	left := r.order[:0]
+	for _, key := range r.order {
+		one := r.waiting[key]
+		ripe := everything || one.End != nil || !one.since.After(lingered)
+		if len(batch) == recordBatch || !ripe || taken[key.commandID] {
+			left = append(left, key)
+			continue
+		}
+		taken[key.commandID] = true
+		batch = append(batch, one.Transition)
+		delete(r.waiting, key)
+		r.writing[key] = true
+		if one.End != nil {
+			r.ends--
+		}
+	}
+	r.order = left
+	close(r.room)
+	r.room = make(chan struct{})
+	return batch
+}
+
+// write writes a batch, again until it succeeds or stop is closed.
+func (r *recorder) write(batch []db.Transition, stop <-chan struct{}) {
+	if len(batch) == 0 {
+		return
+	}
+	wait := recordRetry
+	for try := 1; ; try++ {
+		err := r.transact(batch)
+		if err == nil {
+			return
+		}
+		r.logger.Error("write what became of commands", "commands", len(batch), "try", try, "error", err)
+		if try >= recordTries && r.database.Ping(context.Background()) == nil {
+			// The database answers, so something in the batch is what it refuses.
+			r.divide(batch, stop)
+			return
+		}
+		timer := time.NewTimer(wait + rand.N(wait))
+		select {
+		case <-timer.C:
+		case <-stop:
+			timer.Stop()
+			if try >= recordTries {
+				r.drop(batch)
+				return
+			}
+		}
+		wait = min(2*wait, recordRetryMax)
+	}
+}
+
+// divide writes each half of a batch that was refused, and gives up a command
+// that is refused alone: its row stays, and its deadline ends it.
+func (r *recorder) divide(batch []db.Transition, stop <-chan struct{}) {
+	if len(batch) > 1 {
+		r.write(batch[:len(batch)/2], stop)
+		r.write(batch[len(batch)/2:], stop)
+		return
+	}
+	r.logger.Error("what became of a command cannot be written", "command", batch[0].CommandID, "agent", batch[0].AgentID)
+	r.drop(batch)
+}
+
+// transact writes a batch in one transaction.
+func (r *recorder) transact(batch []db.Transition) error {
+	written, err := r.database.WriteTransitions(context.Background(), batch, r.now())
+	r.mu.Lock()
+	if err != nil {
+		r.batches.failures++
+		r.mu.Unlock()
+		return err
+	}
+	r.batches.batches++
+	r.batches.rows += uint64(len(batch))
+	r.mu.Unlock()
+	r.drop(batch)
+	for i, transition := range batch {
+		r.settled(transition, written[i])
+	}
+	return nil
+}
+
+// drop forgets what has been written, or will never be.
+func (r *recorder) drop(batch []db.Transition) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, transition := range batch {
+		delete(r.writing, recordKey{transition.CommandID, transition.Epoch})
+	}
+}
+
+// finish lets nothing more in and writes what is left.
+func (r *recorder) finish() {
+	r.mu.Lock()
+	r.stopped = true
+	r.mu.Unlock()
+	closed := make(chan struct{})
+	close(closed)
+	for {
+		batch := r.take(true)
+		if len(batch) == 0 {
+			return
+		}
+		r.write(batch, closed)
+	}
+}
