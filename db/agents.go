@@ -117,34 +117,83 @@ func (d *Database) DisconnectAgent(ctx context.Context, agentID string, epoch in
 	return current, err
 }
 
-// RecordHeartbeat notes a sign of life on the connection with this epoch, and
-// reports false when a newer one exists: then nothing is written. Draining is
-// never ended by a heartbeat.
-func (d *Database) RecordHeartbeat(ctx context.Context, agentID string, epoch int64, heartbeat wire.Heartbeat, now time.Time) (current bool, err error) {
-	capacity, err := asJSON(heartbeat.Capacity)
-	if err != nil {
-		return false, fmt.Errorf("record heartbeat: %w", err)
+// Pulse is a heartbeat on one connection.
+type Pulse struct {
+	AgentID   string
+	Epoch     int64
+	Heartbeat wire.Heartbeat
+	// At is when it came.
+	At time.Time
+}
+
+// RecordHeartbeats notes signs of life, at most one an agent, in one
+// transaction, and gives the agents whose epoch still is their newest; for the
+// others nothing is written. Draining is never ended by a heartbeat.
+func (d *Database) RecordHeartbeats(ctx context.Context, pulses []Pulse) (current map[string]bool, err error) {
+	byAgent := make(map[string]Pulse, len(pulses))
+	ids := make([]string, 0, len(pulses))
+	for _, pulse := range pulses {
+		byAgent[pulse.AgentID] = pulse
+		ids = append(ids, pulse.AgentID)
 	}
-	err = d.write(ctx, "record heartbeat", func(ctx context.Context, t *tx) error {
-		status, newest, err := d.lockAgent(ctx, t, agentID)
-		if err != nil || newest != epoch {
+	type locked struct {
+		id, status string
+		epoch      int64
+	}
+	err = d.write(ctx, "record heartbeats", func(ctx context.Context, t *tx) error {
+		current = make(map[string]bool, len(pulses))
+		agents, err := queryIn(ctx, t, "SELECT id, status, epoch FROM agents WHERE %s ORDER BY id"+d.forUpdate(), "id", ids,
+			func(row scanner) (a locked, err error) { return a, row.Scan(&a.id, &a.status, &a.epoch) })
+		if err != nil {
 			return err
 		}
-		current = true
-		next := status
-		switch {
-		case heartbeat.Status == models.AgentDraining:
-			next = models.AgentDraining
-		case status == models.AgentOffline:
-			next = models.AgentOnline
+		rows := &batch{columns: []batchColumn{{"id", "text"}, {"status", "text"}, {"capacity", "text"}, {"at", "timestamptz"}}}
+		var events []models.Event
+		for _, agent := range agents {
+			pulse := byAgent[agent.id]
+			if agent.epoch != pulse.Epoch {
+				continue
+			}
+			current[agent.id] = true
+			capacity, err := asJSON(pulse.Heartbeat.Capacity)
+			if err != nil {
+				return err
+			}
+			next := statusAfter(agent.status, pulse.Heartbeat)
+			rows.add(agent.id, next, capacity, d.at(pulse.At))
+			if next != agent.status {
+				events = append(events, agentEvent(agent.id, agent.status, next, "the agent's heartbeat says so", pulse.At))
+			}
 		}
-		if _, err := t.exec(ctx, `UPDATE agents SET last_heartbeat = $2, updated_at = $2, capacity = coalesce($3, capacity),
-			status = $4 WHERE id = $1`, agentID, d.at(now), capacity, next); err != nil {
+		if len(rows.rows) == 0 {
+			return nil
+		}
+		source, args, err := d.source(rows, "u", 1)
+		if err != nil {
 			return err
 		}
-		return d.recordAgent(ctx, t, agentID, status, next, "the agent's heartbeat says so", now)
+		capacity := "u.capacity"
+		if d.engine == Postgres {
+			capacity += "::jsonb"
+		}
+		if _, err := t.exec(ctx, `UPDATE agents SET last_heartbeat = u.at, updated_at = u.at, status = u.status,
+			capacity = coalesce(`+capacity+`, agents.capacity) FROM `+source+` WHERE agents.id = u.id`, args...); err != nil {
+			return err
+		}
+		return t.recordAll(ctx, events)
 	})
 	return current, err
+}
+
+// statusAfter is what a heartbeat makes of an agent's status.
+func statusAfter(status string, heartbeat wire.Heartbeat) string {
+	switch {
+	case heartbeat.Status == models.AgentDraining:
+		return models.AgentDraining
+	case status == models.AgentOffline:
+		return models.AgentOnline
+	}
+	return status
 }
 
 // SetFacilities stores what the agent found on its machine; guarded as
@@ -235,8 +284,12 @@ func (d *Database) recordAgent(ctx context.Context, t *tx, agentID, from, to, re
 	if from == to {
 		return nil
 	}
-	return t.record(ctx, models.Event{Kind: models.EventAgentState, AgentID: agentID, From: from, To: to,
-		Actor: "agent:" + agentID, Reason: reason, At: now})
+	return t.record(ctx, agentEvent(agentID, from, to, reason, now))
+}
+
+func agentEvent(agentID, from, to, reason string, now time.Time) models.Event {
+	return models.Event{Kind: models.EventAgentState, AgentID: agentID, From: from, To: to,
+		Actor: "agent:" + agentID, Reason: reason, At: now}
 }
 
 func agentUnknown(agentID string) error {

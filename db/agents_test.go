@@ -65,7 +65,7 @@ func TestEpochsRiseAndTheNewestRules(t *testing.T) {
 		for name, write := range map[string]func(epoch int64) (bool, error){
 			"disconnect": func(epoch int64) (bool, error) { return w.DisconnectAgent(ctx, "a", epoch, after(time.Minute)) },
 			"heartbeat": func(epoch int64) (bool, error) {
-				return w.RecordHeartbeat(ctx, "a", epoch, wire.Heartbeat{Status: "draining"}, after(time.Minute))
+				return w.heartbeat("a", epoch, wire.Heartbeat{Status: "draining"}, after(time.Minute))
 			},
 			"facilities": func(epoch int64) (bool, error) {
 				return w.SetFacilities(ctx, "a", epoch, []string{}, after(time.Minute))
@@ -123,7 +123,7 @@ func TestHeartbeats(t *testing.T) {
 		epoch := w.agent("a", 5)
 		beat := func(heartbeat wire.Heartbeat, now time.Time) models.Agent {
 			t.Helper()
-			current, err := w.RecordHeartbeat(ctx, "a", epoch, heartbeat, now)
+			current, err := w.heartbeat("a", epoch, heartbeat, now)
 			must(t, err)
 			if !current {
 				t.Fatal("the newest epoch is not current")
@@ -158,8 +158,9 @@ func TestHeartbeats(t *testing.T) {
 		if events := w.count("SELECT count(*) FROM events WHERE kind = 'agent.state' AND agent_id = 'a'"); events != 2 {
 			t.Fatalf("%d events of the agent, want 2", events)
 		}
-		_, err = w.RecordHeartbeat(ctx, "nobody", 1, wire.Heartbeat{}, noon)
-		refused(t, err, models.CodeAgentUnknown)
+		if current, err := w.heartbeat("nobody", 1, wire.Heartbeat{}, noon); err != nil || current {
+			t.Fatalf("nobody's heartbeat: %v, %v", current, err)
+		}
 	})
 }
 
@@ -251,6 +252,37 @@ func TestLoadIsTheLiveSessions(t *testing.T) {
 			if (len(placed) == 1) == state.Terminal() {
 				t.Errorf("a %s session is listed %d times as placed", state, len(placed))
 			}
+		}
+	})
+}
+
+// heartbeat records one heartbeat.
+func (w *world) heartbeat(agentID string, epoch int64, heartbeat wire.Heartbeat, now time.Time) (bool, error) {
+	current, err := w.RecordHeartbeats(w.t.Context(), []db.Pulse{{AgentID: agentID, Epoch: epoch, Heartbeat: heartbeat, At: now}})
+	return current[agentID], err
+}
+
+func TestHeartbeatsOfManyAgentsAreOneTransaction(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		a, b := w.agent("a", 0), w.agent("b", 0)
+		w.agent("b", 0) // a newer connection
+		draining := w.agent("c", 0)
+		current, err := w.RecordHeartbeats(t.Context(), []db.Pulse{
+			{AgentID: "c", Epoch: draining, Heartbeat: wire.Heartbeat{Status: "draining"}, At: after(3)},
+			{AgentID: "a", Epoch: a, Heartbeat: wire.Heartbeat{Status: "online"}, At: after(time.Second)},
+			{AgentID: "b", Epoch: b, Heartbeat: wire.Heartbeat{Status: "draining"}, At: after(time.Second)},
+		})
+		must(t, err)
+		if !current["a"] || current["b"] || !current["c"] {
+			t.Errorf("current are %v", current)
+		}
+		for id, want := range map[string]string{"a": models.AgentOnline, "b": models.AgentOnline, "c": models.AgentDraining} {
+			if agent, err := w.Agent(t.Context(), id); err != nil || agent.Status != want {
+				t.Errorf("%s is %s, %v", id, agent.Status, err)
+			}
+		}
+		if agent, _ := w.Agent(t.Context(), "a"); !agent.LastHeartbeat.Equal(after(time.Second)) {
+			t.Errorf("a was last heard at %v", agent.LastHeartbeat)
 		}
 	})
 }

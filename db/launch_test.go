@@ -80,7 +80,7 @@ func TestLaunchNeedsAnAgentThatMayTakeIt(t *testing.T) {
 		must(t, err)
 		refusedLaunch("s4", "b", models.CodeNoSuitableAgent) // offline
 		epoch = w.agent("b", 0)
-		_, err = w.RecordHeartbeat(ctx, "b", epoch, wire.Heartbeat{Status: "draining"}, noon)
+		_, err = w.heartbeat("b", epoch, wire.Heartbeat{Status: "draining"}, noon)
 		must(t, err)
 		refusedLaunch("s5", "b", models.CodeNoSuitableAgent) // draining
 

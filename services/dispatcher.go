@@ -265,6 +265,7 @@ func (d *CommandDispatcher) Stop() {
 	d.mu.Unlock()
 	d.stopOnce.Do(func() { close(d.stopChan) })
 	d.running.Wait()
+	d.recorder.abandon()
 }
 
 func (d *CommandDispatcher) isStopped() bool {

@@ -55,8 +55,11 @@ func TestASessionStartsAndStopsThroughAnAgentOfTheBasicProtocol(t *testing.T) {
 		}
 		agent.send(wire.TypeComplete, wire.Complete{CommandID: stop.CommandID})
 		w.awaitSession("one", models.SessionTerminated)
-		want := services.DispatcherStats{Sent: 2, Completed: 2, Acknowledged: 1}
-		w.await("all is counted", func() bool { return w.dispatcher.Stats() == want })
+		w.await("all is counted", func() bool {
+			stats := w.dispatcher.Stats()
+			return stats.Sent == 2 && stats.Resent == 0 && stats.Completed == 2 && stats.Acknowledged == 1 && stats.Failed == 0 &&
+				stats.InFlight == 0 && stats.Unwritten == 0 && stats.Batches > 0 && stats.BatchRows >= stats.Batches
+		})
 	})
 }
 
@@ -110,9 +113,8 @@ func TestCommandsOfASessionAreSentInOrderEachOnce(t *testing.T) {
 			}
 			last[session] = id
 		}
-		w.await("all are marked", func() bool { return w.dispatcher.Stats().Sent == uint64(len(hints)) })
 		for _, command := range hints {
-			if row := w.row(command.CommandID); row.Attempts != 1 || row.Status != models.CommandSent {
+			if row := w.awaitCommand(command.CommandID, models.CommandSent); row.Attempts != 1 {
 				t.Errorf("%s is %s after %d attempts", row.CommandID, row.Status, row.Attempts)
 			}
 		}
@@ -276,7 +278,7 @@ func TestDispatchCommandRefusesWhatCannotBeSent(t *testing.T) {
 	}
 }
 
-func TestStopLetsAWorkerFinishItsCommand(t *testing.T) {
+func TestStopWritesWhatBecameOfCommands(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	t.Run("stop", func(t *testing.T) {
 		w := newWorld(t, dbtest.SQLite(t, db.Options{}), services.DispatcherOptions{PollEvery: time.Hour, Workers: 1})
@@ -291,9 +293,11 @@ func TestStopLetsAWorkerFinishItsCommand(t *testing.T) {
 		release := w.holdWrites()
 		started := make(chan struct{})
 		go func() { w.dispatcher.Start(); close(started) }()
-		if got := agent.command().CommandID; got != "c1" { // sent, and its mark waits for the database
-			t.Fatalf("got %s", got)
+		if got := agent.commands(2); !slices.Equal(got, []string{"c1", "c2"}) {
+			t.Fatalf("got %v", got)
 		}
+		agent.send(wire.TypeComplete, wire.Complete{CommandID: "c1"})
+		w.await("the answer is taken", func() bool { return w.dispatcher.Stats().InFlight == 1 })
 		stopped := make(chan struct{})
 		go func() { w.dispatcher.Stop(); close(stopped) }()
 		w.await("it is stopping", func() bool {
@@ -303,11 +307,136 @@ func TestStopLetsAWorkerFinishItsCommand(t *testing.T) {
 		release()
 		<-stopped
 		<-started
-		if row := w.row("c1"); row.Status != models.CommandSent {
-			t.Errorf("the command in hand is %s", row.Status)
+		if row := w.row("c1"); row.Status != models.CommandCompleted || row.SentAt == nil {
+			t.Errorf("the command that was answered is %s, sent at %v", row.Status, row.SentAt)
 		}
-		if row := w.row("c2"); row.Status != models.CommandPending {
-			t.Errorf("the command that waited is %s", row.Status)
+		if row := w.row("c2"); row.Status != models.CommandSent {
+			t.Errorf("the command that was sent is %s", row.Status)
+		}
+		// What is said from now on is for the next process.
+		agent.send(wire.TypeComplete, wire.Complete{CommandID: "c2"})
+		w.await("the connection ends", func() bool { return !w.hub.IsAgentConnected("a") })
+		if row := w.row("c2"); row.Status != models.CommandSent {
+			t.Errorf("a stopped dispatcher made it %s", row.Status)
+		}
+	})
+}
+
+func TestWhatNoWorkerHadTakenStaysPending(t *testing.T) {
+	w := newWorld(t, dbtest.SQLite(t, db.Options{}), services.DispatcherOptions{})
+	w.register(models.Agent{ID: "a"})
+	w.connect("a")
+	command := w.pending("c", "a", "s")
+	if err := w.dispatcher.DispatchCommand(&command); err != nil {
+		t.Fatal(err)
+	}
+	w.dispatcher.Stop()
+	w.dispatcher.Start()
+	if row := w.row("c"); row.Status != models.CommandPending {
+		t.Errorf("the command is %s", row.Status)
+	}
+}
+
+// While the database takes no writes, agents are slowed down rather than
+// forgotten, and none of what they say is lost.
+func TestASlowDatabaseHoldsAgentsBack(t *testing.T) {
+	w := newWorldWith(t, dbtest.SQLite(t, db.Options{}), services.DispatcherOptions{Window: 10_000},
+		websocket.Options{QueueSize: 10_000, StaleAfter: 200 * time.Millisecond, HeartbeatEvery: time.Hour})
+	w.register(models.Agent{ID: "a"})
+	agent := w.connect("a")
+	const count = 7000 // more than the recorder keeps
+	w.exec(`WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 6999)
+		INSERT INTO agent_commands (command_id, agent_id, action, status, created_at)
+		SELECT 'c' || i, 'a', 'x', 'pending', '2030-01-01T00:00:00.000000Z' FROM n`)
+	release := w.holdWrites()
+	w.start()
+	var answering sync.WaitGroup
+	answering.Go(func() {
+		for n := range count {
+			if n%100 == 0 {
+				agent.send(wire.TypeHeartbeat, wire.Heartbeat{Status: models.AgentOnline})
+			}
+			agent.send(wire.TypeComplete, wire.Complete{CommandID: agent.command().CommandID})
+		}
+	})
+	w.await("much is unwritten", func() bool { return w.dispatcher.Stats().Unwritten >= 5000 })
+	full := time.Now()
+	w.await("the agent is held back for longer than a silent one would be kept", func() bool { return time.Since(full) > time.Second })
+	if !w.hub.IsAgentConnected("a") {
+		t.Fatal("the agent was given up although it is the database that is slow")
+	}
+	release()
+	answering.Wait()
+	w.await("all are completed", func() bool { return w.dispatcher.Stats().Completed == count })
+	if most := w.dispatcher.Stats().BatchRows / w.dispatcher.Stats().Batches; most < 2 {
+		t.Errorf("a transaction wrote %d commands on average", most)
+	}
+}
+
+func TestACommandThatIsNotAcknowledgedIsSentAgain(t *testing.T) {
+	w := newWorld(t, dbtest.SQLite(t, db.Options{}), services.DispatcherOptions{AckWithin: 30 * time.Millisecond})
+	w.start()
+	w.register(models.Agent{ID: "a"})
+	agent := w.connect("a")
+	w.pending("c", "a", "s")
+	w.pending("acked", "a", "t")
+	agent.commands(2)
+	agent.send(wire.TypeAck, wire.Ack{CommandID: "acked"})
+	for range 3 {
+		if got := agent.command().CommandID; got != "c" {
+			t.Fatalf("sent %s again", got)
+		}
+	}
+	agent.send(wire.TypeComplete, wire.Complete{CommandID: "c"})
+	if row := w.awaitCommand("c", models.CommandCompleted); row.Attempts < 4 {
+		t.Errorf("after being sent 4 times it has %d attempts", row.Attempts)
+	}
+	if row := w.awaitCommand("acked", models.CommandAck); row.Attempts != 1 {
+		t.Errorf("what was acknowledged was sent %d times", row.Attempts)
+	}
+}
+
+func TestTheWindowBoundsWhatAnAgentHasNotAcknowledged(t *testing.T) {
+	w := newWorld(t, dbtest.SQLite(t, db.Options{}), services.DispatcherOptions{Window: 4, PollEvery: 5 * time.Millisecond})
+	w.start()
+	w.register(models.Agent{ID: "a"})
+	agent := w.connect("a")
+	const count = 40
+	for n := range count {
+		w.pending(fmt.Sprintf("c%02d", n), "a", fmt.Sprint("s", n))
+	}
+	for n := range count {
+		if got, want := agent.command().CommandID, fmt.Sprintf("c%02d", n); got != want {
+			t.Fatalf("%s came, not %s", got, want)
+		}
+		if flying := w.dispatcher.Stats().InFlight; flying > 4 {
+			t.Fatalf("%d are not acknowledged", flying)
+		}
+		if n >= 3 { // by then the window is full, and it takes one answer for each
+			agent.send(wire.TypeAck, wire.Ack{CommandID: fmt.Sprintf("c%02d", n-3)})
+		}
+	}
+}
+
+func TestAStartThatAStopHasOvertakenIsNotSent(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, database *db.Database) {
+		w := newWorld(t, database, services.DispatcherOptions{PollEvery: time.Hour})
+		w.register(models.Agent{ID: "a"})
+		agent := w.connect("a")
+		w.launch("one")
+		if _, err := w.sessions.Stop(t.Context(), "one", "user:ann"); err != nil {
+			t.Fatal(err)
+		}
+		w.start()
+		stop := agent.command()
+		if stop.Action != models.ActionStopSession {
+			t.Fatalf("sent %s", stop.Action)
+		}
+		agent.send(wire.TypeComplete, wire.Complete{CommandID: stop.CommandID})
+		w.awaitSession("one", models.SessionTerminated)
+		start := w.awaitCommand(w.sessionCommands("one")[0].CommandID, models.CommandCompleted)
+		if start.Attempts != 0 || start.Result == nil || (*start.Result)["superseded"] != true {
+			t.Errorf("the start is %+v", start)
 		}
 	})
 }
@@ -387,8 +516,8 @@ func TestACommandTooLargeForAFrameFailsAndLetsOthersPass(t *testing.T) {
 	if got := agent.command().CommandID; got != "next" {
 		t.Fatalf("got %s", got)
 	}
-	if row := w.row("large"); row.Status != models.CommandFailed || row.ErrorMessage == "" {
-		t.Errorf("the large command is %s: %s", row.Status, row.ErrorMessage)
+	if row := w.awaitCommand("large", models.CommandFailed); row.ErrorMessage == "" {
+		t.Error("the large command failed without a reason")
 	}
 }
 

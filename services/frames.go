@@ -105,6 +105,12 @@ func (d *CommandDispatcher) note(ctx context.Context, peer websocket.Peer, said 
 	return nil
 }
 
+// Settle waits until what the agent has said of commands is in the database,
+// for whoever goes by something else that it says afterwards.
+func (d *CommandDispatcher) Settle(ctx context.Context, agentID string) error {
+	return d.recorder.settle(ctx, agentID)
+}
+
 // settled counts and logs what has been written of a command, and tells an
 // agent what was wrong with what it said.
 func (d *CommandDispatcher) settled(said db.Transition, written db.Written) {
@@ -166,6 +172,9 @@ func (d *CommandDispatcher) observed(ctx context.Context, peer websocket.Peer, m
 		return d.mustOwn(ctx, peer, status.SessionID)
 	default:
 		return models.Errorf(models.CodeFrameInvalid, "%q is no state of a session", status.State)
+	}
+	if err := d.Settle(ctx, peer.AgentID); err != nil {
+		return err
 	}
 	session, moved, err := d.database.Observe(ctx, seen, d.options.Now())
 	if err != nil {

@@ -25,6 +25,9 @@ type InventoryOptions struct {
 	Now func() time.Time
 	// Grace is DefaultInventoryGrace.
 	Grace time.Duration
+	// Settle waits until what the agent said of commands before is in the
+	// database; by default nothing is waited for.
+	Settle func(ctx context.Context, agentID string) error
 }
 
 // Inventory compares what agents say they run with what they should run. Each
@@ -48,6 +51,9 @@ func NewInventory(database *db.Database, hub *websocket.AgentHub, options Invent
 	if options.Grace <= 0 {
 		options.Grace = DefaultInventoryGrace
 	}
+	if options.Settle == nil {
+		options.Settle = func(context.Context, string) error { return nil }
+	}
 	i := &Inventory{database: database, hub: hub, options: options}
 	hub.Attach(i, wire.TypeInventory)
 	return i
@@ -64,6 +70,9 @@ func (i *Inventory) AgentDisconnected(websocket.Peer) {}
 func (i *Inventory) AgentMessage(ctx context.Context, peer websocket.Peer, message wire.Envelope) error {
 	var inventory wire.Inventory
 	if err := message.Into(&inventory); err != nil {
+		return err
+	}
+	if err := i.options.Settle(ctx, peer.AgentID); err != nil {
 		return err
 	}
 	sessions, err := i.database.AgentSessions(ctx, peer.AgentID)

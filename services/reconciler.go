@@ -248,7 +248,7 @@ func (r *SessionReconciler) reissue(ctx context.Context, stuck db.StuckSession, 
 		if err != nil || current.State != session.State || current.Generation != session.Generation {
 			return err
 		}
-		issued, err := r.database.ReissueCommand(ctx, session.ID, newID(), now.Add(r.options.CommandDeadline), now)
+		issued, err := r.database.ReissueCommand(ctx, session.ID, newCommandID(now), now.Add(r.options.CommandDeadline), now)
 		if models.CodeOf(err) == models.CodeCommandUnknown {
 			// Nothing says how to bring it on, so it can only end.
 			return r.forceEnd(ctx, session, end(session, "its command is not in the database", models.CodeInternal), now)

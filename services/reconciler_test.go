@@ -139,7 +139,8 @@ func TestAStuckCommandIsSentAgainAndNotMultiplied(t *testing.T) {
 				t.Fatalf("sent %s again as %s", start.CommandID, again.CommandID)
 			}
 		}
-		if commands := w.sessionCommands("one"); len(commands) != 1 || commands[0].Attempts < 2 {
+		w.await("the attempts are counted", func() bool { return w.row(start.CommandID).Attempts >= 4 })
+		if commands := w.sessionCommands("one"); len(commands) != 1 {
 			t.Fatalf("the commands are %+v", commands)
 		}
 		agent.send(wire.TypeComplete, wire.Complete{CommandID: start.CommandID})

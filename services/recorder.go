@@ -56,14 +56,18 @@ type recorder struct {
 	mu      sync.Mutex
 	waiting map[recordKey]*record
 	order   []recordKey
-	// writing are those of the transaction that is under way.
-	writing map[recordKey]bool
-	ends    int
-	// room is closed when something was taken to be written.
-	room    chan struct{}
-	wake    chan struct{}
-	stopped bool
-	batches batchCounts
+	// agents are the agents of all that is unwritten, which is what waits and
+	// what the transaction under way writes.
+	agents map[recordKey]string
+	ends   int
+	// hurry is set while somebody waits for what lingers.
+	hurry bool
+	// room is closed when something was taken to be written, done when something
+	// has been.
+	room, done chan struct{}
+	wake       chan struct{}
+	stopped    bool
+	batches    batchCounts
 }
 
 // batchCounts tell of the recorder's transactions.
@@ -73,8 +77,8 @@ type batchCounts struct {
 
 func newRecorder(database *db.Database, logger *slog.Logger, now func() time.Time, settled func(db.Transition, db.Written)) *recorder {
 	return &recorder{database: database, logger: logger, now: now, settled: settled,
-		waiting: map[recordKey]*record{}, writing: map[recordKey]bool{},
-		room: make(chan struct{}), wake: make(chan struct{}, 1)}
+		waiting: map[recordKey]*record{}, agents: map[recordKey]string{},
+		room: make(chan struct{}), done: make(chan struct{}), wake: make(chan struct{}, 1)}
 }
 
 // note takes what became of a command. It waits while too much is unwritten,
@@ -109,6 +113,7 @@ func (r *recorder) add(transition db.Transition) (room <-chan struct{}, err erro
 		known = &record{Transition: db.Transition{CommandID: transition.CommandID, AgentID: transition.AgentID, Epoch: transition.Epoch},
 			since: time.Now()}
 		r.waiting[key] = known
+		r.agents[key] = transition.AgentID
 		r.order = append(r.order, key)
 	}
 	if transition.End != nil && known.End == nil {
@@ -142,16 +147,15 @@ func merge(known *db.Transition, said db.Transition) {
 func (r *recorder) holds(commandID string, epoch int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	key := recordKey{commandID, epoch}
-	_, waits := r.waiting[key]
-	return waits || r.writing[key]
+	_, unwritten := r.agents[recordKey{commandID, epoch}]
+	return unwritten
 }
 
 // unwritten counts what waits to be written.
 func (r *recorder) unwritten() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.waiting) + len(r.writing)
+	return len(r.agents)
 }
 
 // counts gives the transactions so far.
@@ -208,7 +212,7 @@ func (r *recorder) due() (due time.Time, some bool) {
 	if len(r.order) == 0 {
 		return time.Time{}, false
 	}
-	if r.ends > 0 || len(r.waiting) >= recordWaiting {
+	if r.ends > 0 || r.hurry || len(r.waiting) >= recordWaiting {
 		return time.Time{}, true
 	}
 	return r.waiting[r.order[0]].since.Add(recordLinger), true
@@ -220,7 +224,7 @@ func (r *recorder) take(everything bool) []db.Transition {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	lingered := time.Now().Add(-recordLinger)
-	everything = everything || len(r.waiting) >= recordWaiting
+	everything = everything || r.hurry || len(r.waiting) >= recordWaiting
 	var batch []db.Transition
 	taken := map[string]bool{}
 	left := r.order[:0]
@@ -234,12 +238,12 @@ func (r *recorder) take(everything bool) []db.Transition {
 		taken[key.commandID] = true
 		batch = append(batch, one.Transition)
 		delete(r.waiting, key)
-		r.writing[key] = true
 		if one.End != nil {
 			r.ends--
 		}
 	}
 	r.order = left
+	r.hurry = r.hurry && len(left) > 0
 	close(r.room)
 	r.room = make(chan struct{})
 	return batch
@@ -312,7 +316,69 @@ func (r *recorder) drop(batch []db.Transition) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, transition := range batch {
-		delete(r.writing, recordKey{transition.CommandID, transition.Epoch})
+		key := recordKey{transition.CommandID, transition.Epoch}
+		if r.waiting[key] == nil { // more may have been said of it meanwhile
+			delete(r.agents, key)
+		}
+	}
+	close(r.done)
+	r.done = make(chan struct{})
+}
+
+// settle waits until what was noted of the agent's commands before is in the
+// database.
+func (r *recorder) settle(ctx context.Context, agentID string) error {
+	keys, done := r.of(agentID)
+	for len(keys) > 0 {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		keys, done = r.still(keys)
+	}
+	return nil
+}
+
+// of gives what is unwritten of an agent, and has it written now.
+func (r *recorder) of(agentID string) (keys []recordKey, done <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key, agent := range r.agents {
+		if agent == agentID {
+			keys = append(keys, key)
+		}
+	}
+	if len(keys) > 0 {
+		r.hurry = true
+		select {
+		case r.wake <- struct{}{}:
+		default:
+		}
+	}
+	return keys, r.done
+}
+
+// still gives those of keys that are unwritten still.
+func (r *recorder) still(keys []recordKey) (left []recordKey, done <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, key := range keys {
+		if _, unwritten := r.agents[key]; unwritten {
+			left = append(left, key)
+		}
+	}
+	return left, r.done
+}
+
+// abandon lets nothing more in, and forgets what was never written because run
+// never ran. Nobody waits any more then.
+func (r *recorder) abandon() {
+	r.mu.Lock()
+	r.stopped = true
+	r.mu.Unlock()
+	for batch := r.take(true); len(batch) > 0; batch = r.take(true) {
+		r.drop(batch)
 	}
 }
 

@@ -64,10 +64,10 @@ func TestSelectAgentRefusesAgentsWithoutARecentHeartbeat(t *testing.T) {
 	_, err := w.selector.SelectAgent(t.Context(), nil)
 	mustCode(t, err, models.CodeNoSuitableAgent)
 	agent.send(wire.TypeHeartbeat, wire.Heartbeat{Status: models.AgentOnline})
-	agent.settle()
-	if _, err := w.selector.SelectAgent(t.Context(), nil); err != nil {
-		t.Fatalf("after a heartbeat: %v", err)
-	}
+	w.await("the heartbeat makes it fit", func() bool {
+		_, err := w.selector.SelectAgent(t.Context(), nil)
+		return err == nil
+	})
 }
 
 func TestAllowDisconnectedTakesAnAgentOfAnotherReplica(t *testing.T) {

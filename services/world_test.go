@@ -74,7 +74,7 @@ func newWorldWith(t *testing.T, database *db.Database, options services.Dispatch
 	}
 	options.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	w.dispatcher = services.NewCommandDispatcherWith(database, w.hub, options)
-	services.NewInventory(database, w.hub, services.InventoryOptions{Now: w.clock.Now})
+	services.NewInventory(database, w.hub, services.InventoryOptions{Now: w.clock.Now, Settle: w.dispatcher.Settle})
 	w.selector = services.NewAgentSelectorWith(database.DB(), w.hub, services.SelectorOptions{Now: w.clock.Now})
 	w.sessions = services.NewSessions(database, w.selector, w.dispatcher, services.SessionsOptions{Now: w.clock.Now})
 

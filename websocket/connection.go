@@ -48,6 +48,8 @@ type connection struct {
 	once   sync.Once
 	why    ending
 
+	// said is the status that the agent last gave; its reader alone uses it.
+	said string
 	// handling is set while a frame of the agent is being handled.
 	handling atomic.Bool
 

@@ -12,7 +12,7 @@ import (
 func (h *AgentHub) receive(ctx context.Context, c *connection, message wire.Envelope) error {
 	switch message.Type {
 	case wire.TypeHeartbeat:
-		return h.heartbeat(ctx, c, message)
+		return h.heartbeat(c, message)
 	case wire.TypeFacilities:
 		return h.facilities(ctx, c, message)
 	case wire.TypePong:
@@ -24,16 +24,6 @@ func (h *AgentHub) receive(ctx context.Context, c *connection, message wire.Enve
 			"message type %q is not known; the message was ignored", message.Type)
 	}
 	return handler.AgentMessage(ctx, c.peer, message)
-}
-
-func (h *AgentHub) heartbeat(ctx context.Context, c *connection, message wire.Envelope) error {
-	var heartbeat wire.Heartbeat
-	if err := message.Into(&heartbeat); err != nil {
-		return err
-	}
-	c.heard()
-	current, err := h.database.RecordHeartbeat(ctx, c.peer.AgentID, c.peer.Epoch, heartbeat, h.options.Now())
-	return fenced(current, err)
 }
 
 func (h *AgentHub) facilities(ctx context.Context, c *connection, message wire.Envelope) error {

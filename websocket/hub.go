@@ -68,6 +68,8 @@ type AgentHub struct {
 	handlers []Handler
 	byType   map[wire.Type]Handler
 
+	pulses pulses
+
 	mu          sync.Mutex
 	connections map[string]*connection
 	stopping    bool
@@ -108,6 +110,7 @@ func NewAgentHubWith(database *db.Database, options Options) *AgentHub {
 		options:     options,
 		byType:      map[wire.Type]Handler{},
 		connections: map[string]*connection{},
+		pulses:      pulses{waiting: map[string]db.Pulse{}, now: make(chan struct{}, 1)},
 		stop:        make(chan struct{}),
 	}
 }
@@ -122,9 +125,13 @@ func (h *AgentHub) Attach(handler Handler, types ...wire.Type) {
 	}
 }
 
-// Run ends connections whose agent has been silent for StaleAfter. It blocks
-// until Stop, and returns when every connection is over.
+// Run ends connections whose agent has been silent for StaleAfter, and writes
+// the heartbeats of the others. It blocks until Stop, and returns when every
+// connection is over.
 func (h *AgentHub) Run() {
+	var writing sync.WaitGroup
+	writing.Go(h.keepPulses)
+	defer writing.Wait()
 	every := h.options.StaleAfter / 9
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()

@@ -383,10 +383,19 @@ func TestAHeartbeatDoesNotEndDraining(t *testing.T) {
 	}
 	agent.send(`{"type":"ack","payload":{"commandId":"c"}}`)
 	w.handler.await(t, "ack a epoch 1", 1)
-	stored, err := w.database.Agent(t.Context(), "a")
-	if err != nil || stored.Status != models.AgentDraining {
-		t.Fatalf("the agent is %q (%v)", stored.Status, err)
+	await(t, "the heartbeats are written", func() bool {
+		stored, err := w.database.Agent(t.Context(), "a")
+		return err == nil && stored.Status == models.AgentDraining
+	})
+	agent.send(`{"type":"heartbeat","payload":{"status":"online","activeSessions":1}}`)
+	written, err := w.database.Agent(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
 	}
+	await(t, "another one is written", func() bool {
+		stored, err := w.database.Agent(t.Context(), "a")
+		return err == nil && stored.Status == models.AgentDraining && !stored.UpdatedAt.Equal(written.UpdatedAt)
+	})
 }
 
 func TestStopTellsAgentsAndRefusesNewOnes(t *testing.T) {
@@ -441,4 +450,16 @@ func TestAReconnectStormLeavesNothingBehind(t *testing.T) {
 			t.Fatalf("still connected: %v", left)
 		}
 	})
+}
+
+// await waits for a condition that other goroutines bring about.
+func await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(20 * time.Second); !holds(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
 }

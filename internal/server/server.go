@@ -135,7 +135,7 @@ func (s *Server) compose(ctx context.Context, feed *services.Feed, version strin
 	s.dispatcher = services.NewCommandDispatcherWith(s.database, s.hub, services.DispatcherOptions{
 		Workers: c.Workers, QueueSize: c.Queue, Logger: s.logger,
 	})
-	services.NewInventory(s.database, s.hub, services.InventoryOptions{Logger: s.logger})
+	services.NewInventory(s.database, s.hub, services.InventoryOptions{Logger: s.logger, Settle: s.dispatcher.Settle})
 	s.reconciler = services.NewSessionReconcilerWith(s.database, s.hub, s.dispatcher, services.ReconcilerOptions{Logger: s.logger})
 	selector := services.NewAgentSelectorWith(s.database.DB(), s.hub, services.SelectorOptions{})
 	sessions := services.NewSessions(s.database, selector, s.dispatcher, services.SessionsOptions{Logger: s.logger})
