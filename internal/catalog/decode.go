@@ -32,27 +32,56 @@ type mistake struct {
 
 // decode reads every document of a file.
 func decode(file string, content []byte) (templates []located, problems []error) {
-	parsed, err := parser.ParseBytes(content, 0)
-	if err != nil {
-		return nil, []error{syntaxError(file, err)}
-	}
 	found := false
-	for _, document := range parsed.Docs {
-		if isEmpty(document.Body) {
+	for _, part := range split(string(content)) {
+		parsed, err := parser.ParseBytes([]byte(part.text), 0)
+		if err != nil {
+			found = true
+			problems = append(problems, syntaxError(file, part.line, err))
 			continue
 		}
-		found = true
-		read, mistakes := decodeDocument(document.Body)
-		if len(mistakes) > 0 {
-			problems = append(problems, problem(file, read.template.Metadata.Name, mistakes))
-			continue
+		for _, document := range parsed.Docs {
+			if isEmpty(document.Body) {
+				continue
+			}
+			found = true
+			read, mistakes := decodeDocument(document.Body, part.line)
+			if len(mistakes) > 0 {
+				problems = append(problems, problem(file, read.template.Metadata.Name, mistakes))
+				continue
+			}
+			templates = append(templates, read)
 		}
-		templates = append(templates, read)
 	}
 	if !found {
 		problems = append(problems, fmt.Errorf("%s holds no template", file))
 	}
 	return templates, problems
+}
+
+// part is the text of one document and how many lines are before it.
+type part struct {
+	text string
+	line int
+}
+
+// split cuts a file where one document ends and the next begins. The library
+// can do that itself, but it drops what follows a document that is empty, and
+// one that is not YAML would take all others with it.
+func split(content string) []part {
+	var parts []part
+	begin, before := 0, 0
+	offset, line := 0, 0
+	for text := range strings.Lines(content) {
+		if rest, marked := strings.CutPrefix(text, "---"); marked && (rest == "" || strings.ContainsAny(rest[:1], " \t\r\n")) {
+			parts = append(parts, part{content[begin:offset], before})
+			// What else stands on this line is of the document that begins.
+			begin, before = offset+len("---"), line
+		}
+		offset += len(text)
+		line++
+	}
+	return append(parts, part{content[begin:], before})
 }
 
 func isEmpty(node ast.Node) bool {
@@ -63,8 +92,9 @@ func isEmpty(node ast.Node) bool {
 	return kind == ast.NullType || kind == ast.CommentType || kind == ast.CommentGroupType
 }
 
-func decodeDocument(body ast.Node) (located, []mistake) {
-	r := newReader()
+// decodeDocument reads a document that has so many lines before it.
+func decodeDocument(body ast.Node, before int) (located, []mistake) {
+	r := newReader(before)
 	template := models.Template{}
 	r.document(body, &template)
 	if len(r.mistakes) == 0 {
@@ -107,10 +137,10 @@ func problem(file, name string, mistakes []mistake) error {
 
 // syntaxError says where a file stops being YAML, without the library's
 // drawing of the place.
-func syntaxError(file string, err error) error {
+func syntaxError(file string, before int, err error) error {
 	var syntax yaml.Error
 	if !errors.As(err, &syntax) || syntax.GetToken() == nil || syntax.GetToken().Position == nil {
 		return fmt.Errorf("%s is not YAML: %w", file, err)
 	}
-	return fmt.Errorf("%s: line %d: not YAML: %s", file, syntax.GetToken().Position.Line, syntax.GetMessage())
+	return fmt.Errorf("%s: line %d: not YAML: %s", file, before+syntax.GetToken().Position.Line, syntax.GetMessage())
 }

@@ -16,12 +16,14 @@ import (
 // YAML library can decode by itself, but it stops at the first mistake, tells
 // it in the words of Go, and does not say which keys there are.
 type reader struct {
+	// before is how many lines of the file are before the document.
+	before int
 	// lines is where each field that was given stands.
 	lines    map[string]int
 	mistakes []mistake
 }
 
-func newReader() *reader { return &reader{lines: map[string]int{}} }
+func newReader(before int) *reader { return &reader{before: before, lines: map[string]int{}} }
 
 // wrong notes a mistake at a field, or where the nearest field around it is.
 func (r *reader) wrong(field, format string, args ...any) {
@@ -41,19 +43,19 @@ func below(field, key string) string {
 	return strings.TrimPrefix(field+"."+key, ".")
 }
 
-func lineOf(node ast.Node) int {
+func (r *reader) lineOf(node ast.Node) int {
 	if token := node.GetToken(); token != nil && token.Position != nil {
-		return token.Position.Line
+		return r.before + token.Position.Line
 	}
 	return 0
 }
 
 func (r *reader) document(body ast.Node, template *models.Template) {
-	r.lines[""] = lineOf(body)
+	r.lines[""] = r.lineOf(body)
 	if mapping, isMapping := body.(ast.MapNode); isMapping {
 		for entries := mapping.MapRange(); entries.Next(); {
 			// Of a mapping the library gives the first colon's place.
-			r.lines[""] = lineOf(entries.Key())
+			r.lines[""] = r.lineOf(entries.Key())
 			break
 		}
 	}
@@ -98,7 +100,7 @@ func (r *reader) mapping(node ast.Node, into reflect.Value, field string) {
 		part := below(field, name)
 		index := slices.Index(keys(into.Type()), name)
 		if index < 0 {
-			r.lines[part] = lineOf(key)
+			r.lines[part] = r.lineOf(key)
 			r.wrong(part, "is unknown; allowed here are %s", strings.Join(keys(into.Type()), ", "))
 			continue
 		}
@@ -106,7 +108,7 @@ func (r *reader) mapping(node ast.Node, into reflect.Value, field string) {
 			r.wrong(part, "is there twice")
 			continue
 		}
-		r.lines[part] = lineOf(key)
+		r.lines[part] = r.lineOf(key)
 		r.value(entries.Value(), into.Field(index), part)
 	}
 }
@@ -129,7 +131,7 @@ func (r *reader) list(node ast.Node, into reflect.Value, field string) {
 	}
 	for items := list.ArrayRange(); items.Next(); {
 		part := fmt.Sprintf("%s[%d]", field, into.Len())
-		r.lines[part] = lineOf(items.Value())
+		r.lines[part] = r.lineOf(items.Value())
 		into.Set(reflect.Append(into, reflect.Zero(into.Type().Elem())))
 		r.value(items.Value(), into.Index(into.Len()-1), part)
 	}
