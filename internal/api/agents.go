@@ -31,6 +31,7 @@ type agentRoutes struct {
 	auth     *auth.Authenticator
 	hub      *websocket.AgentHub
 	broker   *tunnel.Broker
+	origins  *origins
 	now      func() time.Time
 	logger   *slog.Logger
 }
@@ -89,8 +90,7 @@ func (a *agentRoutes) register(r *router) {
 	register(r, keys, a.createKey)
 
 	enrol := operation(accessAgent, http.MethodPost, pathRegister, "register-agent", tagAgents,
-		"Register the agent that the key belongs to, or update what is known of it",
-		http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
+		"Register the agent that the key belongs to, or update what is known of it", bodyErrors()...)
 	enrol.DefaultStatus = http.StatusCreated
 	enrol.Responses = map[string]*huma.Response{"200": {
 		Description: "It was registered already, and is updated.",
@@ -102,14 +102,14 @@ func (a *agentRoutes) register(r *router) {
 
 	connect := operation(accessAgent, http.MethodGet, pathConnect, "connect-agent", tagAgents,
 		"Open the agent's command connection, a WebSocket of JSON text frames (docs/protocol.md)",
-		http.StatusNotFound, http.StatusServiceUnavailable)
+		http.StatusBadRequest, http.StatusNotFound, http.StatusServiceUnavailable)
 	connect.Parameters = []*huma.Param{queryParam(wire.ParamAgentID, "the agent's id", true)}
 	connect.Responses = map[string]*huma.Response{"101": answer("The connection is a WebSocket now.", "")}
 	r.raw(connect, long(a.connect))
 
 	dial := operation(accessAgent, http.MethodGet, pathTunnel, "open-tunnel", tagAgents,
 		"Bring the stream of one session, as the control plane asked (Upgrade: "+wire.TunnelUpgrade+")",
-		http.StatusNotFound, http.StatusServiceUnavailable)
+		http.StatusBadRequest, http.StatusNotFound)
 	dial.Parameters = []*huma.Param{
 		queryParam(wire.ParamAgentID, "the agent's id", true),
 		queryParam(wire.ParamTunnelID, "the tunnel that was asked for", true),
@@ -181,6 +181,9 @@ func storable(name string, said map[string]any) error {
 
 func (a *agentRoutes) connect(w http.ResponseWriter, r *http.Request) {
 	agentID, err := namedAgent(r)
+	if err == nil {
+		err = a.origins.checkUpgrade(r)
+	}
 	if err != nil {
 		writeProblem(w, problemOf(r.Context(), a.logger, err))
 		return

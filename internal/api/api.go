@@ -24,7 +24,8 @@ import (
 // required.
 type Config struct {
 	// Shutdown ends event streams when it is done, as http.Server.Shutdown
-	// waits for them and does not end them; by default nothing does.
+	// waits for them and does not end them, and /readyz says no from then on;
+	// by default nothing does.
 	Shutdown context.Context
 	Database *db.Database
 	Hub      *websocket.AgentHub
@@ -81,10 +82,11 @@ func New(config Config) (http.Handler, error) {
 			poll: config.EventsPoll, ping: config.EventsPing, logger: config.Logger},
 		&templateRoutes{database: config.Database},
 		&agentRoutes{database: config.Database, auth: config.Auth, hub: config.Hub, broker: config.Broker,
-			now: config.Now, logger: config.Logger},
+			origins: origins, now: config.Now, logger: config.Logger},
 		&commandRoutes{database: config.Database},
 		&accessRoutes{auth: config.Auth, origins: origins, logger: config.Logger},
-		&serverRoutes{database: config.Database, registry: config.Registry, document: document, logger: config.Logger},
+		&serverRoutes{database: config.Database, registry: config.Registry, document: document, shutdown: config.Shutdown,
+			logger: config.Logger},
 	} {
 		resource.register(routes)
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net"
 	"net/http"
@@ -62,24 +63,45 @@ func (o *origins) checkCookie(r *http.Request) error {
 	return nil
 }
 
-// checkUpgrade refuses WebSockets of other sites' pages. Programs send no
-// Origin.
+// checkUpgrade refuses what no WebSocket can be made of (RFC 6455, 4.2.1), and
+// WebSockets of other sites' pages. Programs send no Origin.
 func (o *origins) checkUpgrade(r *http.Request) error {
-	origin := r.Header.Get("Origin")
+	if !o.ours(r, r.Header.Get("Origin")) {
+		return models.Errorf(models.CodeOriginForeign,
+			"a page of %q may not connect here; only our own pages may", r.Header.Get("Origin"))
+	}
+	key, err := base64.StdEncoding.DecodeString(r.Header.Get("Sec-WebSocket-Key"))
+	if err != nil || len(key) != 16 || r.Method != http.MethodGet || r.Header.Get("Sec-WebSocket-Version") != "13" ||
+		!hasToken(r.Header, "Connection", "upgrade") || !hasToken(r.Header, "Upgrade", "websocket") {
+		return models.Errorf(models.CodeInvalidRequest,
+			"this address is a WebSocket; connect with a WebSocket client, and see that a proxy in between passes upgrades on")
+	}
+	return nil
+}
+
+// ours tells whether an Origin header is that of our own pages, or none.
+func (o *origins) ours(r *http.Request, origin string) bool {
 	if origin == "" {
-		return nil
+		return true
 	}
 	parsed, err := url.Parse(origin)
-	if err == nil && (parsed.Scheme == "http" || parsed.Scheme == "https") {
-		if strings.EqualFold(parsed.Host, r.Host) {
-			return nil
-		}
-		if o.public != nil && parsed.Scheme == o.public.Scheme && strings.EqualFold(parsed.Host, o.public.Host) {
-			return nil
+	if err != nil || (parsed.Scheme != "http" && parsed.Scheme != "https") {
+		return false
+	}
+	return strings.EqualFold(parsed.Host, r.Host) ||
+		(o.public != nil && parsed.Scheme == o.public.Scheme && strings.EqualFold(parsed.Host, o.public.Host))
+}
+
+// hasToken tells whether a header's list has the token.
+func hasToken(header http.Header, name, token string) bool {
+	for _, list := range header.Values(name) {
+		for _, one := range strings.Split(list, ",") {
+			if strings.EqualFold(strings.TrimSpace(one), token) {
+				return true
+			}
 		}
 	}
-	return models.Errorf(models.CodeOriginForeign,
-		"a page of %q may not open a session's stream; only our own pages may", origin)
+	return false
 }
 
 // secure reports whether the browser reaches us over TLS, so that a cookie may

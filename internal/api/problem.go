@@ -145,6 +145,11 @@ func internalProblem(ctx context.Context, logger *slog.Logger, cause error) *Pro
 
 // problemOfHuma rewrites what huma itself found wrong with a request.
 func problemOfHuma(ctx context.Context, logger *slog.Logger, model *huma.ErrorModel) *Problem {
+	if model.Status >= http.StatusInternalServerError && requestOf(ctx).broken {
+		problem := newProblem(ctx, models.CodeInvalidRequest, "the body broke off; send it whole")
+		problem.Retryable = true
+		return problem
+	}
 	if model.Status >= http.StatusInternalServerError {
 		return internalProblem(ctx, logger, model)
 	}

@@ -25,6 +25,8 @@ type request struct {
 	agentID string
 	// status replaces the status that huma is about to write, unless 0.
 	status int
+	// broken tells that the body did not come whole.
+	broken bool
 	// long marks connections that stay open, whose duration says nothing.
 	long bool
 }

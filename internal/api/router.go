@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -53,27 +55,32 @@ func operation(who access, method, path, id, tag, summary string, errors ...int)
 		Path:         path,
 		Summary:      summary,
 		Tags:         []string{tag},
+		Security:     []map[string][]string{},
+		Errors:       append(errors, http.StatusInternalServerError),
 		Metadata:     map[string]any{metadataAccess: who},
 		MaxBodyBytes: maxBody + 1, // huma refuses this many already
 	}
 	switch who {
-	case accessUser:
+	case accessUser, accessAdmin:
 		op.Security = []map[string][]string{{schemeBearer: {}}, {schemeCookie: {}}}
-		errors = append(errors, http.StatusUnauthorized, http.StatusForbidden)
-	case accessAdmin:
-		op.Security = []map[string][]string{{schemeBearer: {}}, {schemeCookie: {}}}
-		errors = append(errors, http.StatusUnauthorized, http.StatusForbidden)
 	case accessAgent:
 		op.Security = []map[string][]string{{schemeAgentKey: {}}}
-		errors = append(errors, http.StatusUnauthorized, http.StatusForbidden)
 	case accessTicket:
 		op.Security = []map[string][]string{{schemeTicket: {}}}
-		errors = append(errors, http.StatusUnauthorized, http.StatusForbidden)
 	case accessPublic:
-		op.Security = []map[string][]string{}
 	}
-	op.Errors = errors
+	if who != accessPublic {
+		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden)
+	} else if !anyHost(path) {
+		op.Errors = append(op.Errors, http.StatusForbidden)
+	}
 	return op
+}
+
+// bodyErrors are the statuses of what can be wrong with a body besides its
+// content.
+func bodyErrors() []int {
+	return []int{http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType}
 }
 
 // router puts operations on a mux and into the OpenAPI document, so that
@@ -130,8 +137,29 @@ func (a adapter) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.router.mu
 // embedded.
 type humaContext huma.Context
 
-// statusContext writes the status of a rewritten error; see ownErrors.
+// statusContext writes the status of a rewritten error; see ownErrors. It also
+// notes when a body breaks off, which huma takes for a failure of ours.
 type statusContext struct{ humaContext }
+
+// BodyReader implements huma.Context.
+func (c statusContext) BodyReader() io.Reader {
+	return &watchedBody{Reader: c.humaContext.BodyReader(), request: requestOf(c.Context())}
+}
+
+// watchedBody tells request when it breaks off.
+type watchedBody struct {
+	io.Reader
+	request *request
+}
+
+// Read implements io.Reader.
+func (b *watchedBody) Read(into []byte) (int, error) {
+	n, err := b.Reader.Read(into)
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.request.broken = true
+	}
+	return n, err
+}
 
 // SetStatus implements huma.Context.
 func (c statusContext) SetStatus(status int) {
@@ -193,8 +221,10 @@ func long(handler http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// register registers an operation whose errors become problems.
+// register registers an operation whose errors become problems. huma checks its
+// parameters and its body.
 func register[I, O any](r *router, op huma.Operation, handler func(context.Context, *I) (*O, error)) {
+	op.Errors = append(op.Errors, http.StatusBadRequest)
 	describeErrors(&op)
 	huma.Register(r.huma, op, func(ctx context.Context, input *I) (*O, error) {
 		output, err := handler(ctx, input)
@@ -211,7 +241,7 @@ func describeErrors(op *huma.Operation) {
 	if op.Responses == nil {
 		op.Responses = map[string]*huma.Response{}
 	}
-	for _, status := range append(op.Errors, http.StatusBadRequest, http.StatusInternalServerError) {
+	for _, status := range op.Errors {
 		op.Responses[strconv.Itoa(status)] = &huma.Response{
 			Description: http.StatusText(status),
 			Content: map[string]*huma.MediaType{

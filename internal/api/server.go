@@ -27,6 +27,7 @@ type serverRoutes struct {
 	database *db.Database
 	registry *prometheus.Registry
 	document *documentHandler
+	shutdown context.Context
 	logger   *slog.Logger
 }
 
@@ -62,6 +63,12 @@ func (s *serverRoutes) register(r *router) {
 }
 
 func (s *serverRoutes) ready(w http.ResponseWriter, r *http.Request) {
+	if s.shutdown.Err() != nil {
+		problem := newProblem(r.Context(), models.CodeStopped, "the control plane is stopping; try again shortly")
+		problem.Retryable = true
+		writeProblem(w, problem)
+		return
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), readyDeadline)
 	defer cancel()
 	if err := s.database.Ping(ctx); err != nil {

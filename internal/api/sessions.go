@@ -56,8 +56,7 @@ type sessionPageInput struct {
 
 func (s *sessionRoutes) register(r *router) {
 	launch := operation(accessUser, http.MethodPost, base+"/sessions", "launch-session", tagSessions,
-		"Launch a session", http.StatusNotFound, http.StatusConflict,
-		http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusServiceUnavailable)
+		"Launch a session", append(bodyErrors(), http.StatusNotFound, http.StatusConflict, http.StatusServiceUnavailable)...)
 	launch.DefaultStatus = http.StatusCreated
 	launch.Description = "Answers 201, or 200 when the same request with the same id launched it before."
 	launch.Responses = map[string]*huma.Response{"200": {

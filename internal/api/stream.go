@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -47,7 +46,7 @@ func (s *streamRoutes) register(r *router) {
 	stream := operation(accessTicket, http.MethodGet, base+"/sessions/{id}/stream", "stream-session", tagSessions,
 		"Open the session's stream, a WebSocket of binary messages whose boundaries mean nothing: "+
 			"RFB for protocol vnc, the terminal protocol for terminal (docs/protocol.md)",
-		http.StatusConflict, http.StatusBadGateway, http.StatusServiceUnavailable)
+		http.StatusBadRequest, http.StatusConflict, http.StatusBadGateway, http.StatusServiceUnavailable)
 	stream.Parameters = []*huma.Param{
 		{Name: "id", In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}},
 		queryParam("ticket", "from POST /sessions/{id}/tickets", true),
@@ -116,10 +115,6 @@ func (s *streamRoutes) open(r *http.Request) (tunnel.Target, net.Conn, error) {
 	ctx := r.Context()
 	if err := s.origins.checkUpgrade(r); err != nil {
 		return tunnel.Target{}, nil, err
-	}
-	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		return tunnel.Target{}, nil, models.Errorf(models.CodeInvalidRequest,
-			"a session's stream is a WebSocket; send an upgrade request")
 	}
 	ticket, err := s.auth.RedeemTicket(ctx, r.URL.Query().Get("ticket"))
 	if err != nil {
