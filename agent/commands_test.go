@@ -267,6 +267,27 @@ func TestAStopOvertakesAStartThatHangs(t *testing.T) {
 	}
 }
 
+func TestALateStopLeavesALaterStartAlone(t *testing.T) {
+	p, m := newPlane(t), newMachine()
+	gate := newHanging()
+	m.starting = gate.start
+	run(t, configure(t, p, m))
+	l := p.link()
+	l.start("c1", "s", 3)
+	gate.await(t)
+	l.stop("c2", "s", 2)
+	l.nth(2, wire.TypeAck)
+	close(gate.open)
+	for command, want := range map[string]string{"c1": "running", "c2": "terminated"} {
+		if state := l.answered(1, command); state != want {
+			t.Errorf("%s became %q, want %q", command, state, want)
+		}
+	}
+	if log := m.log(); log != "start s/3, stop s/2" {
+		t.Errorf("the effects are %q", log)
+	}
+}
+
 // D4, across connections and runs of the agent.
 func TestAStartAfterItsStopDoesNotHappen(t *testing.T) {
 	p, m := newPlane(t), newMachine()
@@ -457,22 +478,11 @@ func TestAFullDiskFailsCommandsUntilThereIsRoom(t *testing.T) {
 	l := p.link()
 	l.start("c1", "s", 1)
 	l.answered(1, "c1")
-	// A limit on the size of files stands in for the disk (setrlimit(2)); Go
-	// ignores the signal that comes with it.
-	var roomy unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &roomy); err != nil {
-		t.Fatal(err)
-	}
-	limit := func(to unix.Rlimit) {
-		if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &to); err != nil {
-			t.Fatal(err)
-		}
-	}
-	defer limit(roomy)
-	limit(unix.Rlimit{Cur: 16, Max: roomy.Max})
-	l.stop("c2", "s", 2)
-	failed := into[wire.Failed](l, 1, wire.TypeFailed)
-	limit(roomy)
+	var failed wire.Failed
+	withFullDisk(t, 16, func() {
+		l.stop("c2", "s", 2)
+		failed = into[wire.Failed](l, 1, wire.TypeFailed)
+	})
 	if failed.CommandID != "c2" || failed.Code != models.CodeUnavailable || !failed.Retryable {
 		t.Errorf("with a full disk: %+v", failed)
 	}
@@ -486,6 +496,25 @@ func TestAFullDiskFailsCommandsUntilThereIsRoom(t *testing.T) {
 	if log := m.log(); log != "start s/1, stop s/2" {
 		t.Errorf("the effects are %q", log)
 	}
+}
+
+// withFullDisk runs step while no file can grow beyond so many bytes. A limit
+// on the size of files stands in for the disk (setrlimit(2)); Go ignores the
+// signal that comes with it.
+func withFullDisk(t *testing.T, bytes int64, step func()) {
+	t.Helper()
+	var roomy unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &roomy); err != nil {
+		t.Fatal(err)
+	}
+	limit := func(to unix.Rlimit) {
+		if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer limit(roomy)
+	limit(unix.Rlimit{Cur: uint64(bytes), Max: roomy.Max})
+	step()
 }
 
 // What is under way when the agent is asked to stop is finished and told.

@@ -108,13 +108,21 @@ func TestWorksWithTheBasicProtocol(t *testing.T) {
 	if kinds := l.kinds(); !slices.Equal(kinds, []string{"ack", "complete", "status", "pong"}) {
 		t.Errorf("the frames are %v", kinds)
 	}
+	_ = l.socket.CloseNow()
+	l = p.link()
+	l.send(wire.TypePing, nil)
+	l.nth(1, wire.TypePong)
+	l.nth(1, wire.TypeHeartbeat)
+	if count := l.count(wire.TypeStatus); count != 0 {
+		t.Error("the end is told again, and nothing would ever confirm it")
+	}
 }
 
 func TestHeartbeatsCountTheSessions(t *testing.T) {
 	_, m, l := begin(t)
+	last := 0
 	count := func(want int) {
 		t.Helper()
-		last := 0
 		program.Eventually(t, fmt.Sprintf("a heartbeat with %d sessions", want), soon, func() error {
 			last++
 			if got := into[wire.Heartbeat](l, last, wire.TypeHeartbeat).ActiveSessions; got != want {
@@ -125,6 +133,7 @@ func TestHeartbeatsCountTheSessions(t *testing.T) {
 	}
 	l.start("c1", "s", 1)
 	l.start("c2", "t", 1)
+	l.answered(1, "c2")
 	count(2)
 	l.stop("c3", "s", 2)
 	l.answered(1, "c3")
@@ -188,6 +197,9 @@ func TestMalformedFrames(t *testing.T) {
 	}
 	if count := l.count(wire.TypePong); count != 1 {
 		t.Errorf("%d pings were understood", count)
+	}
+	if count := l.count(wire.TypeInventory); count != 1 {
+		t.Errorf("another welcome made %d inventories", count)
 	}
 }
 
@@ -368,6 +380,27 @@ func TestAStormOfReconnectsLeavesNothing(t *testing.T) {
 	p.link().nth(1, wire.TypeInventory)
 	program.Eventually(t, "as many goroutines as before", soon, func() error {
 		if now := runtime.NumGoroutine(); now > before+3 {
+			return fmt.Errorf("%d, and there were %d", now, before)
+		}
+		return nil
+	})
+}
+
+// Also when the control plane registers the agent and then does not let it in.
+func TestStoppingLeavesNoConnection(t *testing.T) {
+	p, m := newPlane(t), newMachine()
+	p.refuse = refuseAll(wire.ConnectPath, http.StatusServiceUnavailable)
+	before := runtime.NumGoroutine()
+	r := run(t, configure(t, p, m))
+	program.Eventually(t, "attempts", soon, func() error {
+		if len(waits(t, r)) < 2 {
+			return errors.New("there are less than two")
+		}
+		return nil
+	})
+	_ = r.stop()
+	program.Eventually(t, "as many goroutines as before", soon, func() error {
+		if now := runtime.NumGoroutine(); now > before {
 			return fmt.Errorf("%d, and there were %d", now, before)
 		}
 		return nil

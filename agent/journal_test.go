@@ -350,6 +350,26 @@ func TestTheJournalRecoversFromFailedWrites(t *testing.T) {
 	}
 }
 
+// The disk takes a part of a record, and the next one must not end up in that.
+func TestTheJournalRecoversFromHalfAWrite(t *testing.T) {
+	n := openNotes(t, journalPath(t), agent.JournalOptions{})
+	info, err := os.Stat(n.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	withFullDisk(t, info.Size()+10, func() { err = n.Conclude("c1", agent.Outcome{}) })
+	if err == nil {
+		t.Error("half a record gave no error")
+	}
+	n.ended(t, "c2", "after")
+	_ = n.Close()
+	log := &program.Buffer{}
+	n = openNotes(t, n.path, agent.JournalOptions{Logger: slog.New(slog.NewTextHandler(log, nil))})
+	if n.said("c2") != "after" || log.String() != "" {
+		t.Errorf("c2 ended as %q; the log says %s", n.said("c2"), log)
+	}
+}
+
 func TestAnIntentNeedsACommandUnlessItIsAStop(t *testing.T) {
 	n := openNotes(t, journalPath(t), agent.JournalOptions{})
 	if err := n.Intend(agent.Intent{Action: models.ActionStartSession}); err == nil {

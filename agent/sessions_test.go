@@ -18,6 +18,7 @@ func exit(sessionID string, clean bool) driver.Exit {
 
 func TestASessionsOwnEndIsTold(t *testing.T) {
 	_, m, l := begin(t)
+	l.nth(1, wire.TypeInventory) // what waits by then is told by name, not by time
 	m.exits <- exit("clean", true)
 	m.exits <- exit("broken", false)
 	for i, want := range []wire.Status{
@@ -148,4 +149,8 @@ func TestAVerdictThatIsBeingCarriedOutIsNotRepeated(t *testing.T) {
 	}
 	close(gate.open)
 	m.effect(t, "stop orphan/1")
+	l.nth(len(l.kinds())+5, wire.TypeInventory)
+	if log := m.log(); strings.Count(log, "stop") > 2 { // one verdict may have been on its way
+		t.Errorf("the effects are %q", log)
+	}
 }
