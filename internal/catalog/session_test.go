@@ -53,7 +53,8 @@ func template(t *testing.T, name string) models.Template {
 func prepare(found models.Template, home, display string) *exec.Cmd {
 	command := exec.Command(found.Spec.Process.Command[0], found.Spec.Process.Command[1:]...)
 	command.Dir = home
-	command.Env = []string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), "DISPLAY=" + display, "TERM=xterm-256color", "USER=user"}
+	command.Env = []string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), "DISPLAY=" + display, "TERM=xterm-256color",
+		"LANG=C.UTF-8", "SHELL=/bin/bash", "USER=user"}
 	for _, variable := range found.Spec.Env {
 		command.Env = append(command.Env, variable.Name+"="+variable.Value)
 	}
