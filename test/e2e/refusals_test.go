@@ -101,7 +101,7 @@ func TestBadInputIsRefusedAndNothingIsLost(t *testing.T) {
 		"malformed JSON": {"POST", "/sessions", token, `{"template":`, nil,
 			refusal{400, models.CodeInvalidRequest, "JSON"}},
 		"no template": {"POST", "/sessions", token, `{}`, nil,
-			refusal{422, models.CodeInvalidRequest, "template"}},
+			refusal{400, models.CodeInvalidRequest, "template"}},
 		"wrong token": {"GET", "/sessions", "wrong", "", nil,
 			refusal{401, models.CodeUnauthenticated, "token"}},
 		"no token": {"GET", "/sessions", "", "", nil,

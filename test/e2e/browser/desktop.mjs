@@ -46,7 +46,7 @@ await play(async (context) => {
     await type(page, "xclip -selection clipboard -o > pasted.txt; mv pasted.txt clipboard.txt");
     return (await ask("file", `${session} clipboard.txt`)) === "from the browser: äöü €";
   });
-  await type(page, "printf 'from the desktop: 42 €' | xclip -selection clipboard");
+  await type(page, "printf 'from the desktop: 42 \\342\\202\\254' | xclip -selection clipboard");
   await until("the desktop's clipboard reaches the browser", () =>
     page.evaluate(async () => (await navigator.clipboard.readText()) === "from the desktop: 42 €"),
   );
