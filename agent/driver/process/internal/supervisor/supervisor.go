@@ -1,0 +1,180 @@
+// Package supervisor is the parent of one session: a process of its own that
+// starts the session's programs, serves its terminal, records how it ends and
+// outlives the agent that started it.
+package supervisor
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/streamspace/streamspace/agent/driver/process/internal/cgroup"
+	"github.com/streamspace/streamspace/agent/driver/process/internal/runtimedir"
+	"github.com/streamspace/streamspace/agent/driver/process/internal/xdisplay"
+	"github.com/streamspace/streamspace/agent/driver/process/terminal"
+	"github.com/streamspace/streamspace/models"
+)
+
+// supervisor runs one session. One goroutine, that of Run, does everything but
+// what the fields' own types do.
+type supervisor struct {
+	assignment runtimedir.Assignment
+	state      runtimedir.State
+	group      cgroup.Group
+	places     places
+	children   *children
+	output     *outputLog
+
+	// abandoned is closed when the agent that asked for the start is gone.
+	abandoned <-chan struct{}
+	// stops delivers when somebody asks for the session's end.
+	stops <-chan struct{}
+	// signals are those that ask for this process's end.
+	signals chan os.Signal
+
+	display *xdisplay.Reservation
+	screen  *child
+	program *child
+	// What they print, in a session with a screen.
+	screenOutput, programOutput *source
+	terminal                    *terminal.Terminal
+	// shown is closed when the terminal has no more output.
+	shown chan struct{}
+	pty   *pseudoterminal
+}
+
+// Run is the whole life of a supervisor. args are those of the command line,
+// for people to read only: what to do comes on runtimedir.StarterFD.
+func Run(args []string) int {
+	// Parent death signals and no_new_privs belong to a thread: every child is
+	// started by this one.
+	runtime.LockOSThread()
+	// It was started by another name than its own: see process.Config.
+	_ = os.WriteFile("/proc/self/comm", []byte("streamspace"), 0) // for people only
+	syscall.CloseOnExec(runtimedir.StarterFD)
+	starter, err := net.FileConn(os.NewFile(runtimedir.StarterFD, "starter"))
+	if err != nil || len(args) == 0 {
+		_, _ = fmt.Fprintln(os.Stderr, "supervise is not for people: an agent runs it for each session")
+		return 2
+	}
+	var assignment runtimedir.Assignment
+	lines := json.NewDecoder(starter)
+	if err := lines.Decode(&assignment); err != nil {
+		return 0 // the agent has gone, or has changed its mind
+	}
+	s := &supervisor{assignment: assignment, state: assignment.State, children: newChildren(),
+		abandoned: hungUp(starter), signals: make(chan os.Signal, 1)}
+	problem := s.start()
+	if problem == nil {
+		problem = s.becomeReady()
+	}
+	if problem != nil {
+		s.kill()
+		s.cleanUp()
+	}
+	// The agent may have gone meanwhile, which abandoned tells better.
+	_ = json.NewEncoder(starter).Encode(runtimedir.Answer{Problem: problem})
+	if problem != nil {
+		return 1
+	}
+	s.finish(s.wait())
+	return 0
+}
+
+// hungUp gives a channel that is closed when the other side is gone.
+func hungUp(conn net.Conn) <-chan struct{} {
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		_, _ = io.Copy(io.Discard, conn)
+	}()
+	return gone
+}
+
+// start brings the session up. After a problem something may run.
+func (s *supervisor) start() *runtimedir.Problem {
+	// Those that the agent ignored would be ignored by the session too; what
+	// is handled here has its default there.
+	signal.Notify(s.signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	syscall.Umask(0o022)
+	if err := os.Chdir(s.assignment.Dir); err != nil {
+		return unavailable("enter the session's directory", err)
+	}
+	if err := s.control(); err != nil {
+		return unavailable("listen for the agent", err)
+	}
+	if problem := s.given(); problem != nil {
+		return problem
+	}
+	if err := redirectLog(); err != nil {
+		return unavailable("open the log", err)
+	}
+	s.places = s.arrange()
+	s.state.Group = s.assignment.Cgroups.Plan(groupName(s.state))
+	// From here on there is something that must be found if this process is
+	// killed.
+	if err := s.record(false); err != nil {
+		return unavailable("record the session", err)
+	}
+	if problem := s.prepare(); problem != nil {
+		return problem
+	}
+	if s.state.Protocol == models.ProtocolTerminal {
+		return s.startTerminal()
+	}
+	return s.startScreen()
+}
+
+// given checks that the agent still waits: once it has gone, the next one
+// takes a runtime that is not ready for one that is to be removed.
+func (s *supervisor) given() *runtimedir.Problem {
+	select {
+	case <-s.abandoned:
+		return &runtimedir.Problem{Code: models.CodeUnavailable, Retryable: true, Message: "the agent has gone"}
+	default:
+		return nil
+	}
+}
+
+// becomeReady makes the session one that any agent can find.
+func (s *supervisor) becomeReady() *runtimedir.Problem {
+	if problem := s.given(); problem != nil {
+		return problem
+	}
+	if err := s.group.LimitCPU(s.assignment.Limits.CPU); err != nil {
+		s.state.Limits[limitCPU] = "none: " + err.Error()
+	}
+	s.state.Ready = true
+	if err := s.record(true); err != nil {
+		return unavailable("record the session", err)
+	}
+	return nil
+}
+
+func (s *supervisor) record(durable bool) error { return runtimedir.Write(".", s.state, durable) }
+
+// redirectLog makes the log what this process writes to, panics included: the
+// agent's log may end with the agent.
+func redirectLog() error {
+	log, err := os.OpenFile(runtimedir.SupervisorLog, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Dup2(int(log.Fd()), 1), unix.Dup2(int(log.Fd()), 2), log.Close())
+}
+
+// unavailable is a problem with the machine rather than with the session.
+func unavailable(what string, err error) *runtimedir.Problem {
+	return &runtimedir.Problem{
+		Code: models.CodeUnavailable, Retryable: true, Detail: err.Error(),
+		Message: "the agent's machine could not " + what + "; its administrator finds the cause in the agent's log",
+	}
+}

@@ -1,0 +1,45 @@
+package process
+
+import (
+	"context"
+	"sync"
+)
+
+// turns lets those that change one session go one after the other.
+type turns struct {
+	mu   sync.Mutex
+	held map[string]*turn
+}
+
+// turn is one session's. It exists while somebody has it or waits for it.
+type turn struct {
+	token   chan struct{}
+	waiting int
+}
+
+// take waits for the session's turn, which release gives back.
+func (t *turns) take(ctx context.Context, sessionID string) (release func(), err error) {
+	t.mu.Lock()
+	own := t.held[sessionID]
+	if own == nil {
+		own = &turn{token: make(chan struct{}, 1)}
+		t.held[sessionID] = own
+	}
+	own.waiting++
+	t.mu.Unlock()
+
+	leave := func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if own.waiting--; own.waiting == 0 {
+			delete(t.held, sessionID)
+		}
+	}
+	select {
+	case own.token <- struct{}{}:
+		return func() { <-own.token; leave() }, nil
+	case <-ctx.Done():
+		leave()
+		return nil, ctx.Err()
+	}
+}
