@@ -118,7 +118,7 @@ func (a *Agent) serve(talking context.Context, c *connection) error {
 	defer context.AfterFunc(talking, func() { c.end(errLeaving) })()
 	a.current.Store(c)
 	if !c.negotiated {
-		a.config.Logger.Info("connected, with the basic protocol")
+		a.config.Logger.Info("connected to the control plane, with the basic protocol")
 		a.report(c, wire.HeartbeatEvery, nil)
 		a.becomeReady()
 	}

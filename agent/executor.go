@@ -155,7 +155,7 @@ func (e *executor) run(t *task, log *slog.Logger) {
 		log.Info("not done before the agent stops; it is done when it comes again")
 		return
 	}
-	log.Info("done", "completed", outcome.Completed, "superseded", outcome.superseded(), "error", outcome.Error)
+	log.Info("carried out", "completed", outcome.Completed, "superseded", outcome.superseded(), "error", outcome.Error)
 	if t.commandID == "" {
 		return
 	}

@@ -72,7 +72,7 @@ func (a *Agent) welcome(c *connection, message wire.Envelope) error {
 		return nil
 	}
 	c.welcomed = true
-	a.config.Logger.Info("connected", "epoch", welcome.Epoch)
+	a.config.Logger.Info("connected to the control plane", "epoch", welcome.Epoch)
 	every := time.Duration(welcome.HeartbeatSeconds) * time.Second
 	if every <= 0 {
 		every = wire.HeartbeatEvery
@@ -97,7 +97,8 @@ func (a *Agent) verdict(c *connection, message wire.Envelope) error {
 			continue
 		}
 		if err := checkSessionID(item.SessionID); err != nil {
-			return err
+			a.config.Logger.Warn("a verdict is dropped", "session", item.SessionID, "error", err)
+			continue
 		}
 		ref := driver.Ref{SessionID: item.SessionID, Generation: item.Generation}
 		a.config.Logger.Warn("the control plane does not want a session that runs here", "session", ref.SessionID, "generation", ref.Generation)

@@ -94,6 +94,7 @@ func TestAVerdictStopsWhatShouldNotRun(t *testing.T) {
 		m.running[ref] = driver.Runtime{Ref: ref}
 	}
 	p.judge = func(inventory wire.Inventory) (items []wire.VerdictItem) {
+		items = append(items, wire.VerdictItem{SessionID: "../elsewhere", Verdict: wire.VerdictStop}) // of no consequence
 		for _, item := range inventory.Items {
 			verdict := wire.VerdictKeep
 			if item.SessionID == "orphan" {
