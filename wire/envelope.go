@@ -3,7 +3,9 @@ package wire
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/streamspace/streamspace/models"
@@ -109,7 +111,8 @@ func Decode(frame []byte) (Envelope, error) {
 		return envelope, &models.Error{Code: models.CodeFrameInvalid,
 			Message: "the frame is not a JSON object with type and payload", Err: err}
 	}
-	if decoder.More() {
+	// More does not see a bracket that closes nothing.
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return envelope, models.Errorf(models.CodeFrameInvalid,
 			"the frame holds more than one message; send one message a frame")
 	}
@@ -121,7 +124,7 @@ func Decode(frame []byte) (Envelope, error) {
 
 // Into decodes the payload. Errors carry models.CodeFrameInvalid.
 func (e Envelope) Into(payload any) error {
-	if len(e.Payload) == 0 {
+	if len(e.Payload) == 0 || string(e.Payload) == "null" {
 		return models.Errorf(models.CodeFrameInvalid, "a %s frame needs a payload", e.Type)
 	}
 	if err := json.Unmarshal(e.Payload, payload); err != nil {
