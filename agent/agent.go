@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +45,8 @@ type Config struct {
 	Version string
 	// JournalPath is the journal's file. No other process may use it.
 	JournalPath string
+	// SyncJournal is JournalOptions.Sync; (*os.File).Sync.
+	SyncJournal func(*os.File) error
 	// Driver runs the sessions.
 	Driver driver.Driver
 
@@ -164,7 +167,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.begun.Swap(true) {
 		return errors.New("this agent has run already; make a new one")
 	}
-	journal, err := OpenJournal(a.config.JournalPath, JournalOptions{Logger: a.config.Logger, Now: a.config.Now})
+	journal, err := OpenJournal(a.config.JournalPath, JournalOptions{
+		Logger: a.config.Logger, Now: a.config.Now, Sync: a.config.SyncJournal,
+	})
 	if err != nil {
 		return err
 	}

@@ -32,6 +32,9 @@ type JournalOptions struct {
 	Logger *slog.Logger
 	// Now is the clock of what is written; time.Now.
 	Now func() time.Time
+	// Sync puts what was written to a file on disk; (*os.File).Sync. A
+	// simulation of crashes keeps account here of what survives one.
+	Sync func(*os.File) error
 }
 
 // Intent is something that is about to be done.
@@ -109,6 +112,9 @@ func OpenJournal(path string, options JournalOptions) (*Journal, error) {
 	}
 	if options.Now == nil {
 		options.Now = time.Now
+	}
+	if options.Sync == nil {
+		options.Sync = (*os.File).Sync
 	}
 	content, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -245,7 +251,7 @@ func (j *Journal) store(lines []byte) error {
 	}
 	_, err := j.file.Write(lines)
 	if err == nil {
-		err = j.file.Sync()
+		err = j.options.Sync(j.file)
 	}
 	if err != nil {
 		j.options.Logger.Error("the journal cannot be appended to, it is written anew", "path", j.path, "error", err)
@@ -266,7 +272,7 @@ func (j *Journal) rewrite(lines []byte) error {
 		return err
 	}
 	content = append(content, lines...)
-	file, err := replaceFile(j.path, content)
+	file, err := replaceFile(j.path, content, j.options.Sync)
 	if file != nil {
 		if j.file != nil {
 			_ = j.file.Close() // its content counts no more
@@ -283,14 +289,14 @@ func (j *Journal) rewrite(lines []byte) error {
 // replaceFile puts content at path, whole or not at all, and gives the file
 // open for appending. It gives the file with an error too when the new one is
 // in place, but possibly not for good.
-func replaceFile(path string, content []byte) (*os.File, error) {
+func replaceFile(path string, content []byte, sync func(*os.File) error) (*os.File, error) {
 	beside := path + ".new"
 	file, err := os.OpenFile(beside, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	if _, err = file.Write(content); err == nil {
-		err = file.Sync()
+		err = sync(file)
 	}
 	if err == nil {
 		err = os.Rename(beside, path)
