@@ -99,8 +99,11 @@ export async function status(page, kind) {
 
 /** Stops the session in its viewer. */
 export async function stop(page) {
-  await page.mouse.move(640, 1);
-  await page.getByTestId("toolbar").hover({ position: { x: 300, y: 3 }, force: true }).catch(() => undefined);
+  // The bar comes down to a pointer at its handle, which the middle of the edge has.
+  const { width } = page.viewportSize();
+  await page.mouse.move(width / 2, 300);
+  await page.mouse.move(width / 2, 2);
+  await page.waitForFunction(() => document.querySelector('[data-testid="toolbar"]').getBoundingClientRect().top >= 0);
   await page.getByTestId("stop-session").click();
   await page.getByTestId("confirm-stop").click();
   await status(page, "ended");
