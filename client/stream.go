@@ -11,8 +11,8 @@ import (
 )
 
 // Stream opens the session's stream: RFB for vnc, the terminal protocol for
-// terminal. The connection ends with ctx, and a deadline that passes ends it
-// too. It is not repeated: a ticket opens one stream.
+// terminal. The caller closes it. Its reads and writes end with ctx, and a
+// deadline that passes ends it. It is not repeated: a ticket opens one stream.
 func (c *Client) Stream(ctx context.Context, sessionID string) (net.Conn, error) {
 	ticket, err := c.Ticket(ctx, sessionID)
 	if err != nil {

@@ -90,11 +90,12 @@ func (p *prefixed) Read(into []byte) (int, error) {
 
 // problem is the RFC 9457 body of a refused tunnel.
 type problem struct {
-	Type   string           `json:"type"`
-	Title  string           `json:"title"`
-	Status int              `json:"status"`
-	Detail string           `json:"detail"`
-	Code   models.ErrorCode `json:"code"`
+	Type      string           `json:"type"`
+	Title     string           `json:"title"`
+	Status    int              `json:"status"`
+	Detail    string           `json:"detail"`
+	Code      models.ErrorCode `json:"code"`
+	Retryable bool             `json:"retryable"`
 }
 
 func refuse(w http.ResponseWriter, status int, code models.ErrorCode, detail string) {
@@ -102,6 +103,7 @@ func refuse(w http.ResponseWriter, status int, code models.ErrorCode, detail str
 	w.WriteHeader(status)
 	// The agent may be gone, and that is all that can go wrong.
 	_ = json.NewEncoder(w).Encode(problem{
-		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail, Code: code,
+		Type: "urn:streamspace:error:" + string(code), Title: http.StatusText(status), Status: status, Detail: detail, Code: code,
+		Retryable: status == http.StatusServiceUnavailable,
 	})
 }

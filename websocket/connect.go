@@ -187,6 +187,7 @@ func refuse(w http.ResponseWriter, status int, code models.ErrorCode, detail str
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)
 	_, _ = w.Write(problem{
-		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail, Code: code,
+		Type: "urn:streamspace:error:" + string(code), Title: http.StatusText(status), Status: status, Detail: detail, Code: code,
+		Retryable: status == http.StatusServiceUnavailable,
 	}.encode())
 }

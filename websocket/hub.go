@@ -319,11 +319,12 @@ func (h *AgentHub) sweep(paused bool) {
 
 // problem is the RFC 9457 body of a refused connection.
 type problem struct {
-	Type   string           `json:"type"`
-	Title  string           `json:"title"`
-	Status int              `json:"status"`
-	Detail string           `json:"detail"`
-	Code   models.ErrorCode `json:"code"`
+	Type      string           `json:"type"`
+	Title     string           `json:"title"`
+	Status    int              `json:"status"`
+	Detail    string           `json:"detail"`
+	Code      models.ErrorCode `json:"code"`
+	Retryable bool             `json:"retryable"`
 }
 
 func (p problem) encode() []byte {

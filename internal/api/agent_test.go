@@ -20,6 +20,8 @@ import (
 	"github.com/streamspace/streamspace/wire"
 )
 
+var errNotYet = errors.New("not yet")
+
 // fakeAgent is an agent that does nothing and says that it did. Streams that it
 // brings send back what they get. Sessions whose id begins with "broken" do not
 // start, those that begin with "slow" start when told, and those that begin
@@ -78,7 +80,7 @@ func (a *fakeAgent) connect(facilities []string) {
 			return err
 		}
 		if !a.w.hub.IsAgentConnected(a.id) || len(agent.Facilities) != len(facilities) || agent.LastHeartbeat == nil {
-			return errors.New("not yet")
+			return errNotYet
 		}
 		return nil
 	})
@@ -90,7 +92,7 @@ func (a *fakeAgent) disconnect() {
 	a.done.Wait()
 	a.w.eventually(a.id+" is gone", func() error {
 		if a.w.hub.IsAgentConnected(a.id) {
-			return errors.New("still connected")
+			return errNotYet
 		}
 		return nil
 	})
@@ -162,7 +164,7 @@ func (a *fakeAgent) finish(sessionID string) {
 				return nil
 			}
 		}
-		return errors.New("not yet")
+		return errNotYet
 	})
 }
 

@@ -83,6 +83,9 @@ func (d *document) operation(method, path string) (operation, bool) {
 		method = http.MethodGet
 	}
 	path, _, _ = strings.Cut(path, "?")
+	if found, known := d.Paths[path][strings.ToLower(method)]; known {
+		return found, true
+	}
 	for template, operations := range d.Paths {
 		if matches(template, path) {
 			if found, known := operations[strings.ToLower(method)]; known {

@@ -88,7 +88,13 @@ func newWorld(t *testing.T, change ...func(*api.Config)) *world {
 	}
 	handler, err := api.New(config)
 	must(t, err)
-	server := httptest.NewServer(handler)
+	// Streams outlive their server, which has let go of their connections.
+	var serving sync.WaitGroup
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		serving.Add(1)
+		defer serving.Done()
+		handler.ServeHTTP(rw, r)
+	}))
 	transport := &http.Transport{}
 	w.url, w.host = server.URL, strings.TrimPrefix(server.URL, "http://")
 	w.http = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -103,6 +109,7 @@ func newWorld(t *testing.T, change ...func(*api.Config)) *world {
 		running.Wait()
 		transport.CloseIdleConnections()
 		server.Close()
+		serving.Wait()
 		w.checkLog()
 	})
 	for name, role := range map[string]string{"root": models.RoleAdmin, "ann": models.RoleUser, "bob": models.RoleUser} {
