@@ -1,0 +1,113 @@
+# `make help` lists the targets. A fresh Debian 12 with Go, Node and a C
+# compiler is enough: what else is needed is installed from Debian's packages,
+# npm and Go modules.
+
+SHELL := /bin/bash
+GO ?= go
+VERSION ?=
+GOLANGCI_LINT := bin/tools/golangci-lint-v2.15.0
+FUZZTIME ?= 30s
+SEEDS ?= 1000
+FIRST_SEED ?= 1
+
+CONSOLE := internal/console/dist/index.html
+CONSOLE_SOURCES := $(shell find web -path web/node_modules -prune -o -type f -print)
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+.PHONY: run
+run: deps build ## Install what sessions need, build, and run everything on this machine
+	bin/streamspace up
+
+.PHONY: deps
+deps:
+	@scripts/install-deps
+
+.PHONY: build
+build: $(CONSOLE) ## Build the whole program at bin/streamspace
+	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/streamspace ./cmd/streamspace
+
+web/node_modules: web/package.json web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+	@touch $@
+
+$(CONSOLE): web/node_modules $(CONSOLE_SOURCES)
+	cd web && npm run --silent build
+	@touch $@
+
+.PHONY: test
+test: ## Install what the tests need, build, and run all tests
+	scripts/install-deps --test
+	$(MAKE) build
+	cd web && npm run --silent check && npm run --silent test
+	$(GO) test -race -timeout 20m ./...
+	cd bench && $(GO) test -timeout 10m ./...
+
+.PHONY: e2e
+e2e: ## Drive the real program with a real browser
+	scripts/install-deps --test
+	$(MAKE) build
+	$(GO) test -count=1 -v -timeout 15m ./test/e2e/...
+
+.PHONY: verify
+verify: fmt-check lint vet ## Check format, lint, vet and the import rules
+	$(GO) test -count=1 .
+
+.PHONY: fmt
+fmt: ## Format the Go sources
+	gofmt -w $$(git ls-files '*.go')
+
+.PHONY: fmt-check
+fmt-check:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not formatted; run make fmt: $$unformatted"; exit 1; fi
+
+.PHONY: vet
+vet:
+	$(GO) vet ./...
+	cd bench && $(GO) vet ./...
+
+$(GOLANGCI_LINT):
+	GOBIN=$(CURDIR)/bin/tools $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+	mv bin/tools/golangci-lint $@
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Run the linters
+	$(GOLANGCI_LINT) run ./...
+
+.PHONY: vulncheck
+vulncheck: ## Look for known vulnerabilities; needs to reach their database
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@latest ./...
+
+.PHONY: bench
+bench: bench-launch bench-stream ## Run every benchmark
+
+.PHONY: bench-%
+bench-%: ## Run one benchmark, e.g. make bench-launch; QUICK=1 ends within 50 s
+	scripts/install-deps --bench
+	$(MAKE) build
+	cd bench && $(GO) run . $*
+
+.PHONY: sim
+sim: ## Run the simulation: SEEDS of them, from FIRST_SEED on
+	$(GO) run ./sim/cmd/sim -seeds $(SEEDS) -first $(FIRST_SEED)
+
+.PHONY: fuzz
+fuzz: ## Fuzz every parser, each for FUZZTIME
+	@for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			echo "$$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+		done; \
+	done
+
+.PHONY: images
+images: build ## Make the pictures of the README from the real program
+	cd test/e2e && npm ci --no-audit --no-fund && node browser/screenshots.mjs
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin web/node_modules test/e2e/node_modules test/e2e/artifacts
+	find internal/console/dist -mindepth 1 ! -name .keep -delete
