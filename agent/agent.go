@@ -62,7 +62,9 @@ type Config struct {
 	// HealthyAfter is how long a connection must have lasted for the next
 	// attempts to start over with short waits; DefaultHealthyAfter.
 	HealthyAfter time.Duration
-	// StaleAfter is the silence that ends a connection; wire.StaleAfter.
+	// StaleAfter is the silence that ends a connection; wire.StaleAfter. A
+	// control plane that says how often it pings is given up sooner, after
+	// wire.SilentPings of them.
 	StaleAfter time.Duration
 	// InventoryEvery is the rhythm of inventories; wire.InventoryEvery.
 	InventoryEvery time.Duration

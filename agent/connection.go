@@ -42,8 +42,10 @@ type connection struct {
 
 	// parts are what runs for this connection besides its reader.
 	parts sync.WaitGroup
-	// welcomed and shutdown belong to the reader.
+	// welcomed, shutdown and pingEvery belong to the reader. pingEvery is 0 while
+	// it is not known.
 	welcomed, shutdown bool
+	pingEvery          time.Duration
 }
 
 func newConnection(socket *ws.Conn, negotiated bool, logger *slog.Logger) *connection {
@@ -136,12 +138,16 @@ func (a *Agent) serve(talking context.Context, c *connection) error {
 // the writer has said the last words.
 func (a *Agent) read(c *connection) error {
 	for {
-		ctx, cancel := context.WithTimeout(context.Background(), a.config.StaleAfter)
+		patience := a.config.StaleAfter
+		if c.pingEvery > 0 {
+			patience = min(patience, wire.SilentPings*c.pingEvery)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		kind, frame, err := c.socket.Read(ctx)
 		silent := ctx.Err() != nil
 		cancel()
 		if err != nil && silent {
-			return fmt.Errorf("heard nothing for %v", a.config.StaleAfter)
+			return fmt.Errorf("heard nothing for %v", patience)
 		}
 		if err != nil {
 			return fmt.Errorf("read: %w", err)

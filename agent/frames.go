@@ -72,6 +72,7 @@ func (a *Agent) welcome(c *connection, message wire.Envelope) error {
 		return nil
 	}
 	c.welcomed = true
+	c.pingEvery = time.Duration(welcome.PingSeconds) * time.Second
 	a.config.Logger.Info("connected to the control plane", "epoch", welcome.Epoch)
 	every := time.Duration(welcome.HeartbeatSeconds) * time.Second
 	if every <= 0 {

@@ -146,6 +146,23 @@ func (d *Database) CountCommands(ctx context.Context) (map[string]int, error) {
 	return countBy[string](ctx, d, "count commands", `SELECT status, count(*) FROM agent_commands GROUP BY status`)
 }
 
+// OldestUnfinished gives, for each status of commands that have not ended, when
+// the oldest of them was created.
+func (d *Database) OldestUnfinished(ctx context.Context) (map[string]time.Time, error) {
+	type row struct {
+		status string
+		since  time.Time
+	}
+	rows, err := queryAll(ctx, d, "read ages of commands", func(s scanner) (r row, err error) {
+		return r, s.Scan(&r.status, timeColumn{&r.since})
+	}, `SELECT status, min(created_at) FROM agent_commands c WHERE `+unfinished+` GROUP BY status`)
+	oldest := make(map[string]time.Time, len(rows))
+	for _, row := range rows {
+		oldest[row.status] = row.since
+	}
+	return oldest, err
+}
+
 func commandUnknown(commandID string) error {
 	return models.Errorf(models.CodeCommandUnknown, "there is no command %q", commandID)
 }

@@ -481,3 +481,37 @@ func TestWhatEndsMakeOfSessions(t *testing.T) {
 		equal(t, "history", w.history("slow"), []string{">pending user:ann", "pending>failed system"})
 	})
 }
+
+// However many there are to delete, one call looks at a bounded piece.
+func TestFinishedCommandsAreDeletedInPieces(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		series, stamp := "generate_series(0, 2499) AS n(i)", "CAST('2030-04-01T12:00:00.000000Z' AS timestamptz)"
+		if w.Engine() == db.SQLite {
+			series = "(WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 2499) SELECT i FROM n) AS n"
+			stamp = "'2030-04-01T12:00:00.000000Z'"
+		}
+		w.sql(`INSERT INTO agent_commands (command_id, agent_id, action, status, created_at, completed_at)
+			SELECT 'c' || i, 'a', 'x', CASE WHEN i %% 10 = 0 THEN 'sent' WHEN i %% 10 = 1 THEN 'failed' ELSE 'completed' END,
+			%[1]s, CASE WHEN i %% 10 = 0 THEN NULL ELSE %[1]s END FROM %[2]s ORDER BY i`, stamp, series)
+		var total int
+		var pieces []int
+		for place := int64(0); ; {
+			deleted, next, err := w.DeleteFinishedCommands(t.Context(), after(time.Hour), place)
+			must(t, err)
+			total += deleted
+			pieces = append(pieces, deleted)
+			if place = next; place == 0 {
+				break
+			}
+		}
+		if total != 2250 || len(pieces) != 3 || pieces[0] != 900 {
+			t.Errorf("deleted %d in %v", total, pieces)
+		}
+		if left := w.count("SELECT count(*) FROM agent_commands"); left != 250 {
+			t.Errorf("%d are left", left)
+		}
+		if deleted, next, err := w.DeleteFinishedCommands(t.Context(), noon.Add(-time.Hour), 0); err != nil || deleted != 0 || next != 0 {
+			t.Errorf("what is not old: %d, %d, %v", deleted, next, err)
+		}
+	})
+}

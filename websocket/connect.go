@@ -74,6 +74,7 @@ func (h *AgentHub) welcome(ctx context.Context, c *connection) error {
 		Protocol:         wire.ProtocolVersion,
 		Epoch:            c.peer.Epoch,
 		HeartbeatSeconds: int(h.options.HeartbeatEvery.Seconds()),
+		PingSeconds:      int(h.options.PingEvery.Seconds()),
 		Needs:            h.options.Needs(ctx),
 	})
 	if err != nil {
@@ -89,7 +90,7 @@ func (h *AgentHub) serve(ctx context.Context, c *connection) {
 		c.end(endReplaced)
 	}
 	var writer sync.WaitGroup
-	writer.Go(func() { c.write(h.options.HeartbeatEvery) })
+	writer.Go(func() { c.write(h.options.PingEvery) })
 	if adopted {
 		log.Info("agent connected", "negotiated", c.peer.Negotiated)
 		for _, handler := range h.handlers {

@@ -26,6 +26,8 @@ type Options struct {
 	Now func() time.Time
 	// HeartbeatEvery is the rhythm asked of agents; wire.HeartbeatEvery.
 	HeartbeatEvery time.Duration
+	// PingEvery is how often agents hear that this replica lives; wire.PingEvery.
+	PingEvery time.Duration
 	// StaleAfter is the silence that ends a connection; wire.StaleAfter.
 	StaleAfter time.Duration
 	// QueueSize bounds the frames waiting for one agent's socket; 256. A frame
@@ -95,6 +97,9 @@ func NewAgentHubWith(database *db.Database, options Options) *AgentHub {
 	}
 	if options.HeartbeatEvery <= 0 {
 		options.HeartbeatEvery = wire.HeartbeatEvery
+	}
+	if options.PingEvery <= 0 {
+		options.PingEvery = min(wire.PingEvery, options.HeartbeatEvery)
 	}
 	if options.StaleAfter <= 0 {
 		options.StaleAfter = wire.StaleAfter

@@ -37,6 +37,11 @@ const (
 	// StaleAfter is the silence after which an agent's connection is given up:
 	// four heartbeats lost and a margin.
 	StaleAfter = 45 * time.Second
+	// PingEvery is how often the control plane says that it lives. An agent that
+	// hears nothing for SilentPings of them looks for another replica, within
+	// the 15 s in which commands are to be handed over.
+	PingEvery   = 4 * time.Second
+	SilentPings = 3
 	// InventoryEvery is the rhythm of whole inventories.
 	InventoryEvery = time.Minute
 )

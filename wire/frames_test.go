@@ -42,7 +42,7 @@ func toAgent() []golden {
 		{"command-wake", wire.TypeCommand, command("cmd-4", models.ActionWakeSession, wire.SessionPayload{SessionID: "s-1", Generation: 3})},
 		{"ping", wire.TypePing, nil},
 		{"shutdown", wire.TypeShutdown, wire.Shutdown{Reason: "the control plane is stopping, reconnect"}},
-		{"welcome", wire.TypeWelcome, wire.Welcome{Protocol: 1, Epoch: 7, HeartbeatSeconds: 10, Needs: []string{"Xvnc", "icewm"}}},
+		{"welcome", wire.TypeWelcome, wire.Welcome{Protocol: 1, Epoch: 7, HeartbeatSeconds: 10, PingSeconds: 4, Needs: []string{"Xvnc", "icewm"}}},
 		{"open-tunnel", wire.TypeOpenTunnel, wire.OpenTunnel{TunnelID: "t-1", SessionID: "s-1", Generation: 1}},
 		{"verdict", wire.TypeVerdict, wire.Verdict{Items: []wire.VerdictItem{
 			{SessionID: "s-1", Generation: 1, Verdict: wire.VerdictKeep},

@@ -52,6 +52,8 @@ type Welcome struct {
 	Protocol         int   `json:"protocol"`
 	Epoch            int64 `json:"epoch"`
 	HeartbeatSeconds int   `json:"heartbeatSeconds"`
+	// PingSeconds is how often the control plane sends pings; 0 is unknown.
+	PingSeconds int `json:"pingSeconds,omitempty"`
 	// Needs lists every command that some template needs; the agent answers
 	// with Facilities.
 	Needs []string `json:"needs"`

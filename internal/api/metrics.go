@@ -51,6 +51,7 @@ func newMetrics(config Config) (*metrics, error) {
 				Name: "streamspace_dispatch_queue_capacity",
 				Help: "Commands that the dispatcher's queue can hold.",
 			}, func() float64 { return float64(dispatcher.GetQueueCapacity()) }),
+			&dispatch{dispatcher: dispatcher, registered: describeDispatch()},
 		)
 	}
 	var failed []error
@@ -98,6 +99,10 @@ func describeCommands() *prometheus.Desc {
 	return prometheus.NewDesc("streamspace_commands", "Commands by status.", []string{"status"}, nil)
 }
 
+func describeOldest() *prometheus.Desc {
+	return prometheus.NewDesc("streamspace_commands_oldest_age_seconds", "Age of the oldest command that has not ended, by status.", []string{"status"}, nil)
+}
+
 func describeStuck() *prometheus.Desc {
 	return prometheus.NewDesc("streamspace_sessions_stuck", "Sessions that have been too long in a passing state.", []string{"state"}, nil)
 }
@@ -111,6 +116,7 @@ func (c *counts) Describe(described chan<- *prometheus.Desc) {
 	described <- describeSessions()
 	described <- describeAgents()
 	described <- describeCommands()
+	described <- describeOldest()
 	described <- describeStuck()
 	described <- describeUp()
 }
@@ -165,6 +171,13 @@ func (c *counts) commands(ctx context.Context, collected chan<- prometheus.Metri
 	}
 	for _, status := range models.CommandStates() {
 		gauge(collected, describeCommands(), count[status], status)
+	}
+	oldest, err := c.database.OldestUnfinished(ctx)
+	if err != nil {
+		return fmt.Errorf("age commands: %w", err)
+	}
+	for status, since := range oldest {
+		collected <- prometheus.MustNewConstMetric(describeOldest(), prometheus.GaugeValue, time.Since(since).Seconds(), status)
 	}
 	return nil
 }

@@ -14,10 +14,9 @@ import (
 	"github.com/streamspace/streamspace/wire"
 )
 
-// basicAgent is an agent of the basic protocol that does nothing and says that
-// it did. The session
+// idleAgent is an agent that does nothing and says that it did. The session
 // named broken fails to start.
-type basicAgent struct {
+type idleAgent struct {
 	socket *ws.Conn
 	done   chan struct{}
 }
@@ -45,11 +44,15 @@ func connectAgent(t *testing.T, address, id, key string) {
 		t.Fatalf("register: %s", response.Status)
 	}
 	socket, _, err := ws.Dial(ctx, "ws"+strings.TrimPrefix(address, "http")+wire.ConnectPath+"?"+wire.ParamAgentID+"="+id,
-		&ws.DialOptions{HTTPHeader: http.Header{wire.HeaderAgentKey: {key}}})
+		&ws.DialOptions{HTTPHeader: http.Header{wire.HeaderAgentKey: {key}, wire.HeaderProtocol: {"1"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	agent := &basicAgent{socket: socket, done: make(chan struct{})}
+	// The welcome tells that the control plane has the connection.
+	if _, _, err := socket.Read(ctx); err != nil {
+		t.Fatal(err)
+	}
+	agent := &idleAgent{socket: socket, done: make(chan struct{})}
 	go agent.serve(ctx)
 	t.Cleanup(func() {
 		cancel()
@@ -57,7 +60,7 @@ func connectAgent(t *testing.T, address, id, key string) {
 	})
 }
 
-func (a *basicAgent) serve(ctx context.Context) {
+func (a *idleAgent) serve(ctx context.Context) {
 	defer close(a.done)
 	defer func() { _ = a.socket.CloseNow() }()
 	for {
@@ -80,7 +83,7 @@ func (a *basicAgent) serve(ctx context.Context) {
 	}
 }
 
-func (a *basicAgent) reply(command wire.Command) ([]byte, error) {
+func (a *idleAgent) reply(command wire.Command) ([]byte, error) {
 	if command.Action == models.ActionStartSession && (*command.Payload)["sessionId"] == "broken" {
 		return wire.Encode(wire.TypeFailed, wire.Failed{CommandID: command.CommandID, Error: "the disk is full"})
 	}

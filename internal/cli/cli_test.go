@@ -166,6 +166,35 @@ func TestALaunchThatFails(t *testing.T) {
 	}
 }
 
+func TestCommandsFromTheCommandLine(t *testing.T) {
+	env := serve(t)
+	if out := must(t, env, "commands", "list"); !strings.Contains(out, "no such commands") {
+		t.Errorf("without commands it says %q", out)
+	}
+	connectAgent(t, env["STREAMSPACE_SERVER"], "farm", strings.TrimSpace(must(t, env, "agents", "key", "farm")))
+	must(t, env, "session", "launch", "terminal", "--id", "fine", "--wait")
+	must(t, env, "session", "stop", "fine", "--wait")
+	list := must(t, env, "commands", "list", "--session", "fine", "--status", "completed")
+	lines := strings.Split(strings.TrimSpace(list), "\n")
+	if len(lines) != 3 || !strings.HasPrefix(lines[0], "ID ") || !strings.Contains(lines[1], "stop_session") ||
+		!strings.Contains(lines[2], "start_session") || !strings.Contains(lines[2], "farm") {
+		t.Fatalf("the list is\n%s", list)
+	}
+	if out := must(t, env, "commands", "list", "--agent", "nobody"); !strings.Contains(out, "no such commands") {
+		t.Errorf("of another agent it lists %q", out)
+	}
+	id, _, _ := strings.Cut(lines[2], " ")
+	shown := must(t, env, "commands", "show", id)
+	for _, want := range []string{id, "start_session", "completed", "Times sent:", "Sent:", "Ended:", "fine"} {
+		if !strings.Contains(shown, want) {
+			t.Errorf("%q is not shown:\n%s", want, shown)
+		}
+	}
+	if status, _, said := run(t, env, "commands", "show", "nothing"); status != 1 || !strings.Contains(said, "no command") {
+		t.Errorf("an unknown command: status %d, %q", status, said)
+	}
+}
+
 func TestOutputForPrograms(t *testing.T) {
 	env := serve(t)
 	env["STREAMSPACE_OUTPUT"] = "json"

@@ -34,6 +34,8 @@ type Server struct {
 	Workers int
 	// Queue is how many commands may wait for a worker in memory.
 	Queue int
+	// KeepCommands is for how long commands that have ended are kept.
+	KeepCommands time.Duration
 	// TicketLife is how long a stream's ticket can be redeemed, at most a
 	// minute.
 	TicketLife time.Duration
@@ -45,13 +47,16 @@ type Server struct {
 // NewServer gives the defaults.
 func NewServer() Server {
 	return Server{
-		DataDir:    DefaultDataDir(os.LookupEnv),
-		Listen:     "127.0.0.1:8080",
-		Workers:    10,
-		Queue:      1000,
-		TicketLife: time.Minute,
-		StopWithin: 15 * time.Second,
-		Log:        Log{Level: "info", Format: "text"},
+		DataDir: DefaultDataDir(os.LookupEnv),
+		Listen:  "127.0.0.1:8080",
+		Workers: 10,
+		Queue:   1000,
+
+		KeepCommands: 7 * 24 * time.Hour,
+		TicketLife:   time.Minute,
+		StopWithin:   15 * time.Second,
+
+		Log: Log{Level: "info", Format: "text"},
 	}
 }
 
@@ -91,6 +96,7 @@ func (s Server) Validate() error {
 		publicErr,
 		within("workers", s.Workers, 1, 1000),
 		within("queue", s.Queue, 1, 1_000_000),
+		lasting("keep-commands", s.KeepCommands, time.Minute, 10*365*24*time.Hour),
 		lasting("ticket-life", s.TicketLife, 100*time.Millisecond, time.Minute),
 		lasting("stop-within", s.StopWithin, time.Second, 10*time.Minute),
 		s.Log.Validate(),

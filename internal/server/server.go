@@ -42,10 +42,10 @@ const adminName = "admin"
 // It stops from the outside in, each step waiting for its own:
 //
 //  1. no new connections, and event streams end;
-//  2. the reconciler: nothing is decided any more;
+//  2. the reconciler and the retention: nothing is decided or deleted any more;
 //  3. the broker: viewers' streams are cut, and viewers connect again later;
-//  4. the dispatcher: workers finish the command in hand, the rest stays in
-//     the database;
+//  4. the dispatcher: workers finish the command in hand, what became of
+//     commands is written, the rest stays in the database;
 //  5. the hub: agents are told, keep their sessions, and connect again later;
 //  6. requests under way;
 //  7. the database.
@@ -59,6 +59,7 @@ type Server struct {
 	hub           *websocket.AgentHub
 	dispatcher    *services.CommandDispatcher
 	reconciler    *services.SessionReconciler
+	retention     *services.Retention
 	broker        *tunnel.Broker
 	keeper        *tunnelKeeper
 	handlers      *handlers
@@ -137,6 +138,7 @@ func (s *Server) compose(ctx context.Context, feed *services.Feed, version strin
 	})
 	services.NewInventory(s.database, s.hub, services.InventoryOptions{Logger: s.logger, Settle: s.dispatcher.Settle})
 	s.reconciler = services.NewSessionReconcilerWith(s.database, s.hub, s.dispatcher, services.ReconcilerOptions{Logger: s.logger})
+	s.retention = services.NewRetention(s.database, services.RetentionOptions{Keep: c.KeepCommands, Logger: s.logger})
 	selector := services.NewAgentSelectorWith(s.database.DB(), s.hub, services.SelectorOptions{})
 	sessions := services.NewSessions(s.database, selector, s.dispatcher, services.SessionsOptions{Logger: s.logger})
 	s.broker = tunnel.NewBroker(s.hub, tunnel.BrokerOptions{Logger: s.logger})
@@ -178,6 +180,7 @@ func (s *Server) Start() error {
 	s.running.Go(s.hub.Run)
 	s.running.Go(s.dispatcher.Start)
 	s.running.Go(s.reconciler.Start)
+	s.running.Go(s.retention.Start)
 	if err := s.dispatcher.DispatchPendingCommands(); err != nil {
 		// They are in the database, and polling finds them.
 		s.logger.Warn("queue the commands of an earlier run", "error", err)
@@ -267,6 +270,7 @@ func (s *Server) stop() error {
 	requests := make(chan error, 1)
 	go func() { requests <- s.http.Shutdown(deadline) }()
 	s.reconciler.Stop()
+	s.retention.Stop()
 	s.broker.Stop()
 	s.dispatcher.Stop()
 	s.hub.Stop()
