@@ -33,11 +33,11 @@ const (
 )
 
 var (
-	names     = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
-	portNames = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-	variables = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-	commands  = regexp.MustCompile(`^[A-Za-z0-9/._+-]{1,255}$`)
-	sizes     = regexp.MustCompile(`^([0-9]{1,5})x([0-9]{1,5})$`)
+	templateNames = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+	portNames     = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	variables     = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	commands      = regexp.MustCompile(`^[A-Za-z0-9/._+-]{1,255}$`)
+	sizes         = regexp.MustCompile(`^([0-9]{1,5})x([0-9]{1,5})$`)
 )
 
 // check notes everything that is wrong with a template that was read.
@@ -48,7 +48,7 @@ func (r *reader) check(template models.Template) {
 	if template.Kind != kind {
 		r.wrong("kind", "must be %s, not %q", kind, template.Kind)
 	}
-	if name := template.Metadata.Name; !names.MatchString(name) {
+	if name := template.Metadata.Name; !templateNames.MatchString(name) {
 		r.wrong("metadata.name", "must be lower case letters, digits and dashes, at most 63, and not begin with a dash; it is %q", name)
 	}
 	spec := template.Spec
