@@ -232,3 +232,33 @@ func emptyFields(value reflect.Value, path string) []string {
 	}
 	return nil
 }
+
+// docs/templates.md tells of each field.
+func TestTemplatesPageHasTheFields(t *testing.T) {
+	page, err := os.ReadFile("../../docs/templates.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, field := range fieldsOf(reflect.TypeFor[models.Template]()) {
+		if !strings.Contains(string(page), "`"+field+"`") && !strings.Contains(string(page), "."+field+"`") {
+			t.Errorf("docs/templates.md does not tell of %s", field)
+		}
+	}
+}
+
+// fieldsOf names the fields that hold values, those inside of others too.
+func fieldsOf(kind reflect.Type) []string {
+	var fields []string
+	for i := range kind.NumField() {
+		inner := kind.Field(i).Type
+		if inner.Kind() == reflect.Pointer || inner.Kind() == reflect.Slice {
+			inner = inner.Elem()
+		}
+		if inner.Kind() == reflect.Struct {
+			fields = append(fields, fieldsOf(inner)...)
+			continue
+		}
+		fields = append(fields, kind.Field(i).Tag.Get("yaml"))
+	}
+	return fields
+}
