@@ -1,0 +1,73 @@
+package sim
+
+import (
+	"encoding/binary"
+	"encoding/json"
+
+	"github.com/streamspace/streamspace/wire"
+)
+
+// frame is one WebSocket frame as it passes (RFC 6455, 5.2), and what it says.
+type frame struct {
+	raw []byte
+	// kind is empty for control frames.
+	kind wire.Type
+	said said
+}
+
+// said is what the simulation needs to know of any message.
+type said struct {
+	CommandID string `json:"commandId"`
+	Action    string `json:"action"`
+	Epoch     int64  `json:"epoch"`
+	Payload   struct {
+		SessionID  string `json:"sessionId"`
+		Generation int64  `json:"generation"`
+	} `json:"payload"`
+}
+
+// cutFrame takes the first frame off a stream, or gives false while it is not
+// all there.
+func cutFrame(stream []byte) (first frame, rest []byte, whole bool) {
+	if len(stream) < 2 {
+		return frame{}, stream, false
+	}
+	length, head := uint64(stream[1]&0x7f), 2
+	switch {
+	case length == 126 && len(stream) >= 4:
+		length, head = uint64(binary.BigEndian.Uint16(stream[2:])), 4
+	case length == 127 && len(stream) >= 10:
+		length, head = binary.BigEndian.Uint64(stream[2:]), 10
+	case length >= 126:
+		return frame{}, stream, false
+	}
+	masked := stream[1]&0x80 != 0
+	if masked {
+		head += 4
+	}
+	end := head + int(length)
+	if len(stream) < end {
+		return frame{}, stream, false
+	}
+	first.raw = append([]byte(nil), stream[:end]...)
+	if stream[0]&0x0f == 1 {
+		content := append([]byte(nil), first.raw[head:]...)
+		for i := range content {
+			if masked {
+				content[i] ^= first.raw[head-4+i%4]
+			}
+		}
+		first.kind, first.said = understand(content)
+	}
+	return first, stream[end:], true
+}
+
+func understand(content []byte) (wire.Type, said) {
+	var message said
+	envelope, err := wire.Decode(content)
+	if err == nil && len(envelope.Payload) > 0 {
+		// What is no object of these types says nothing of them.
+		_ = json.Unmarshal(envelope.Payload, &message)
+	}
+	return envelope.Type, message
+}

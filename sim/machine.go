@@ -1,0 +1,137 @@
+package sim
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/streamspace/streamspace/agent/driver"
+)
+
+// effectKind is what happened to a runtime.
+type effectKind string
+
+// The kinds of effect.
+const (
+	effectStart effectKind = "start"
+	effectStop  effectKind = "stop"
+	// effectExit is a runtime's own end, effectGone the machine's.
+	effectExit effectKind = "exit"
+	effectGone effectKind = "gone with the machine"
+)
+
+// effect is an entry in the log that a machine keeps for itself. A start that
+// finds its runtime there already is no effect.
+type effect struct {
+	at      time.Time
+	machine string
+	run     int
+	kind    effectKind
+	driver.Ref
+}
+
+// machine is where an agent runs: its runtimes, which live on when the agent
+// crashes, and what of its journal is on disk. Safe for concurrent use.
+type machine struct {
+	name  string
+	limit int
+
+	mu       sync.Mutex
+	runtimes map[driver.Ref]time.Time
+	effects  []effect
+	// durable is the journal as far as it has been synced.
+	durable []byte
+	// runs counts the agent's processes, restarts the machine's.
+	runs, restarts int
+	// lost is set when the machine never comes back.
+	lost bool
+	// up are the times in which an agent ran.
+	current *agentRun
+}
+
+func newMachine(name string, limit int) *machine {
+	return &machine{name: name, limit: limit, runtimes: map[driver.Ref]time.Time{}}
+}
+
+// note adds to the log. The caller has the lock.
+func (m *machine) note(run int, kind effectKind, ref driver.Ref) {
+	m.effects = append(m.effects, effect{at: time.Now(), machine: m.name, run: run, kind: kind, Ref: ref})
+}
+
+// begin makes a runtime unless it is there.
+func (m *machine) begin(run int, ref driver.Ref) (since time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	since, there := m.runtimes[ref]
+	if !there {
+		since = time.Now()
+		m.runtimes[ref] = since
+		m.note(run, effectStart, ref)
+	}
+	return since
+}
+
+// finish ends the session's runtimes up to ref's generation.
+func (m *machine) finish(run int, ref driver.Ref) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for other := range m.runtimes {
+		if other.SessionID == ref.SessionID && other.Generation <= ref.Generation {
+			delete(m.runtimes, other)
+		}
+	}
+	m.note(run, effectStop, ref)
+}
+
+// list gives the runtimes in order.
+func (m *machine) list() []driver.Ref {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	refs := make([]driver.Ref, 0, len(m.runtimes))
+	for ref := range m.runtimes {
+		refs = append(refs, ref)
+	}
+	slices.SortFunc(refs, func(a, b driver.Ref) int {
+		return cmp.Or(cmp.Compare(a.SessionID, b.SessionID), cmp.Compare(a.Generation, b.Generation))
+	})
+	return refs
+}
+
+// expire ends a runtime as if its own program had ended.
+func (m *machine) expire(ref driver.Ref) {
+	m.mu.Lock()
+	delete(m.runtimes, ref)
+	m.note(m.runs, effectExit, ref)
+	run := m.current
+	m.mu.Unlock()
+	if run != nil {
+		run.exited(ref)
+	}
+}
+
+// restart ends every runtime.
+func (m *machine) restart() {
+	refs := m.list()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.restarts++
+	for _, ref := range refs {
+		m.note(m.runs, effectGone, ref)
+	}
+	clear(m.runtimes)
+}
+
+// log gives all effects so far.
+func (m *machine) log() []effect {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.effects)
+}
+
+// running is the agent's process, nil while there is none.
+func (m *machine) running() *agentRun {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.current
+}

@@ -1,0 +1,121 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/streamspace/streamspace/models"
+)
+
+const (
+	ownerID   = "u-ann"
+	ownerName = "ann"
+)
+
+// promise is what a user was told of a session.
+type promise struct {
+	id string
+	// launched and stopped are when the control plane first accepted it.
+	launched, stopped time.Time
+	// askedStop is when a stop was first asked for, whatever became of it.
+	askedStop time.Time
+}
+
+// users ask for sessions and for their ends, and remember what they were told.
+// Safe for concurrent use.
+type users struct {
+	world  *world
+	chance *chance
+	asking sync.WaitGroup
+
+	mu       sync.Mutex
+	order    []*promise
+	refused  int
+	failed   int
+	accepted int
+}
+
+func newUsers(w *world) *users { return &users{world: w, chance: newChance(w.plan.Seed, "users")} }
+
+// ask does what a user does, and waits for no answer.
+func (u *users) ask(what ask) {
+	r := u.world.slots[u.chance.pick(len(u.world.slots))].running()
+	if r == nil {
+		return // the console does not load
+	}
+	u.mu.Lock()
+	var about *promise
+	if len(u.order) > 0 {
+		about = u.order[u.chance.pick(len(u.order))]
+	}
+	if what == askLaunch {
+		about = &promise{id: fmt.Sprintf("s%d", len(u.order)+1)}
+		u.order = append(u.order, about)
+	}
+	u.mu.Unlock()
+	if about == nil {
+		return
+	}
+	u.asking.Go(func() {
+		if what == askStop {
+			u.stop(r, about)
+		} else {
+			u.launch(r, about)
+		}
+	})
+}
+
+func (u *users) launch(r *replicaRun, about *promise) {
+	_, _, err := r.launch(context.Background(), about.id)
+	u.heard(r, err, func() {
+		if about.launched.IsZero() {
+			about.launched = time.Now()
+		}
+	})
+}
+
+func (u *users) stop(r *replicaRun, about *promise) {
+	u.mu.Lock()
+	if about.askedStop.IsZero() {
+		about.askedStop = time.Now()
+	}
+	u.mu.Unlock()
+	session, err := r.sessions.Stop(context.Background(), about.id, "user:"+ownerName)
+	u.heard(r, err, func() {
+		if about.stopped.IsZero() && session.State != models.SessionFailed {
+			about.stopped = time.Now()
+		}
+	})
+}
+
+// heard notes an answer, unless it is lost on its way or from a replica that
+// was dead when it gave it.
+func (u *users) heard(r *replicaRun, err error, accepted func()) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case r.life.over() || u.world.faults.strikes(CallLost, u.chance, 0.1):
+	case err == nil:
+		u.accepted++
+		accepted()
+	case models.CodeOf(err) == models.CodeNoSuitableAgent || models.CodeOf(err) == models.CodeSessionUnknown:
+		u.refused++
+	default:
+		u.failed++
+	}
+}
+
+// promises gives what users were told. It is complete after wait.
+func (u *users) promises() []promise {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	all := make([]promise, 0, len(u.order))
+	for _, one := range u.order {
+		all = append(all, *one)
+	}
+	return all
+}
+
+func (u *users) wait() { u.asking.Wait() }
