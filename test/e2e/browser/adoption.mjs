@@ -1,10 +1,11 @@
 // The program dies while somebody watches a desktop, and comes back.
-import { ask, difference, keep, launch, live, picture, play, signIn, status, until } from "./scenario.mjs";
+import { ask, difference, keep, launch, live, picture, play, signIn, status, still, until } from "./scenario.mjs";
 
 await play(async (context) => {
   const page = await signIn(context);
   const session = await launch(page, "desktop");
   await until("the desktop has pixels", async () => (await picture(page)).colours > 8);
+  await still(page);
   const { width, height } = await picture(page);
   await page.mouse.click(Math.round(width * 0.3), Math.round(height * 0.3));
   await page.keyboard.type("echo $$ > shell.pid\n", { delay: 5 });

@@ -1,10 +1,11 @@
 // A desktop from the first click to the last process.
-import { ask, difference, keep, launch, live, picture, play, signIn, stop, until } from "./scenario.mjs";
+import { ask, difference, keep, launch, live, picture, play, signIn, still, stop, until } from "./scenario.mjs";
 
 await play(async (context) => {
   const page = await signIn(context);
   const session = await launch(page, "desktop");
   await until("the desktop has pixels", async () => (await picture(page)).colours > 8);
+  await still(page);
   await ask("note", session);
 
   // The terminal of the desktop takes the keyboard, and its commands are real.

@@ -126,6 +126,18 @@ export async function picture(page) {
   });
 }
 
+/** Waits until the picture has stopped changing: programs that are about to open windows have done so. */
+export async function still(page) {
+  let last;
+  let same = 0;
+  await until("the picture is still", async () => {
+    const { sum } = await picture(page);
+    same = sum === last ? same + 1 : 0;
+    last = sum;
+    return same >= 8;
+  });
+}
+
 /** Keeps the picture in the page, to compare a later one with it. */
 export async function keep(page) {
   const pixels = await page.evaluate(() => {

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
-import { launch, live, picture, until } from "./scenario.mjs";
+import { launch, live, picture, still, until } from "./scenario.mjs";
 
 const root = fileURLToPath(new URL("../../..", import.meta.url));
 const images = join(root, "docs", "images");
@@ -33,6 +33,7 @@ try {
 
   await launch(page, "desktop");
   await until("the desktop has pixels", async () => (await picture(page)).colours > 8);
+  await still(page);
   await page.mouse.click(384, 240);
   await page.keyboard.type("ls /usr/share | head -20\n", { delay: 5 });
   await still(page);
@@ -51,8 +52,8 @@ try {
   await page.locator('[data-testid="session-state"][data-state="running"]').nth(1).waitFor();
   await page.screenshot({ path: join(images, "console.png"), animations: "disabled" });
 
-  for (const stop of await page.getByTestId("stop-session").all()) {
-    await stop.click();
+  for (const _ of await page.getByTestId("stop-session").all()) {
+    await page.getByTestId("stop-session").first().click();
     await page.getByTestId("confirm-stop").click();
     await page.getByTestId("confirm-stop").waitFor({ state: "detached" });
   }
@@ -69,16 +70,4 @@ async function loginLink() {
     if (line.includes("/login?token=")) return line.trim();
   }
   throw new Error("bin/streamspace ended before it was ready");
-}
-
-/** Waits until the picture has stopped changing. */
-async function still(page) {
-  let last;
-  let same = 0;
-  await until("the picture is still", async () => {
-    const { sum } = await picture(page);
-    same = sum === last ? same + 1 : 0;
-    last = sum;
-    return same >= 8;
-  });
 }
