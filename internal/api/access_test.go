@@ -368,7 +368,7 @@ func TestForeignNames(t *testing.T) {
 		{public, "streamspace.example.org", true}, {public, "STREAMSPACE.example.org", true}, {public, "www.streamspace.example.org", false},
 	} {
 		w := newWorld(t, func(c *api.Config) { c.PublicURL = test.public })
-		for _, path := range []string{"/api/v1/me", "/login?token=x", "/openapi.json", "/metrics", "/"} {
+		for _, path := range []string{"/api/v1/me", "/login?token=x", "/openapi.json", "/"} {
 			answer := w.exchange(http.MethodGet, path, w.as("ann"), host(test.host))
 			if refused := answer.status == http.StatusForbidden; refused == test.known {
 				t.Errorf("%s as %s answers %d", path, test.host, answer.status)
@@ -376,9 +376,10 @@ func TestForeignNames(t *testing.T) {
 				answer.problem(http.StatusForbidden, models.CodeOriginForeign, "--public-url")
 			}
 		}
-		// What needs no name: agents bring a key, and orchestrators probe.
-		w.get("/healthz", host(test.host)).want(http.StatusOK)
-		w.get("/readyz", host(test.host)).want(http.StatusOK)
+		// What needs no name: agents bring a key, orchestrators probe, Prometheus scrapes.
+		for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+			w.get(path, host(test.host)).want(http.StatusOK)
+		}
 		w.post(wire.RegisterPath, host(test.host)).problem(http.StatusUnauthorized, models.CodeUnauthenticated)
 	}
 }

@@ -36,6 +36,8 @@ type fakeAgent struct {
 
 	mu   sync.Mutex
 	held []wire.Command
+	// beforeStream is set by onStream.
+	beforeStream func()
 }
 
 // agentKey makes a key of the agent.
@@ -151,6 +153,13 @@ func (a *fakeAgent) obey(command wire.Command) {
 	}
 }
 
+// onStream has what called before a stream is brought.
+func (a *fakeAgent) onStream(what func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.beforeStream = what
+}
+
 // finish completes the start of a slow session, once it has come.
 func (a *fakeAgent) finish(sessionID string) {
 	a.w.t.Helper()
@@ -172,6 +181,12 @@ func (a *fakeAgent) bring(ctx context.Context, wanted wire.OpenTunnel) {
 	if strings.HasPrefix(wanted.SessionID, "mute") {
 		a.send(wire.TypeTunnelFailed, wire.TunnelFailed{TunnelID: wanted.TunnelID, Error: "Xvnc does not answer"})
 		return
+	}
+	a.mu.Lock()
+	before := a.beforeStream
+	a.mu.Unlock()
+	if before != nil {
+		before()
 	}
 	server, err := url.Parse(a.w.url)
 	if err != nil {

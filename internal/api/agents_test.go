@@ -203,6 +203,14 @@ func TestTemplates(t *testing.T) {
 	if web := unavailable("web", "laptop lacks chromium"); len(web.Missing) != 1 || web.Missing[0].Install != "chromium" {
 		t.Errorf("missing are %+v", web.Missing)
 	}
+	// Of several agents, what is nearest to being able is told.
+	for _, id := range []string{"a-bare-one", "z-bare-one"} {
+		bare := w.agent(id)
+		bare.disconnect()
+		bare.connect([]string{})
+		unavailable("web", "laptop lacks chromium")
+		bare.disconnect()
+	}
 	laptop.disconnect()
 	w.eventually("the agent is offline", func() error {
 		if agent, err := w.database.Agent(t.Context(), "laptop"); err != nil || agent.Status != models.AgentOffline {

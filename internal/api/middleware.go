@@ -102,10 +102,10 @@ func secured(next http.Handler, origins *origins, logger *slog.Logger) http.Hand
 
 // anyHost tells which paths answer under any name: those of agents, which
 // bring a key that no page has and may know us by an internal name, and what
-// orchestrators probe.
+// orchestrators and Prometheus read, which know us by one too.
 func anyHost(path string) bool {
 	switch path {
-	case pathRegister, pathConnect, pathTunnel, pathHealth, pathReady:
+	case pathRegister, pathConnect, pathTunnel, pathHealth, pathReady, pathMetrics:
 		return true
 	}
 	return false

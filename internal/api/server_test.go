@@ -83,8 +83,10 @@ func TestMetrics(t *testing.T) {
 	w.get("/api/v1/sessions/desk-1", w.as("ann")).want(http.StatusOK)
 	w.exchange(http.MethodGet, "/made/up", w.as("ann")).want(http.StatusNotFound)
 	w.exchange("BREW", "/api/v1/sessions", w.as("ann")).want(http.StatusMethodNotAllowed)
-	w.watch(w.as("ann")).snapshot()
-
+	events := w.watch(w.as("ann"))
+	events.snapshot()
+	events.cancel()
+	w.logged("path", "/api/v1/events") // it has been counted then, if it is
 	problems, err := testutil.GatherAndLint(w.registry)
 	must(t, err)
 	for _, problem := range problems {

@@ -249,3 +249,27 @@ func TestAStreamEndsWithItsAgentsConnection(t *testing.T) {
 	laptop.connect(w.facilities())
 	w.echoed(w.view("desk-1"), "here again")
 }
+
+func TestAStreamIsOfTheGenerationThatItsTicketWasFor(t *testing.T) {
+	w := newWorld(t)
+	laptop := w.agent("laptop")
+	w.run("ann", "desk-1")
+	old := w.ticket("desk-1")
+	change := func(set string) {
+		_, err := w.database.DB().ExecContext(context.Background(), `UPDATE sessions SET `+set+` WHERE id = 'desk-1'`)
+		must(t, err)
+	}
+	change(`generation = 3`) // hibernated and woken
+	w.get(streamPath("desk-1", old), upgrade()).problem(http.StatusConflict, models.CodeSessionNotRunning, "restarted since", "new ticket")
+	w.echoed(w.view("desk-1"), "hello")
+
+	// One that ends while its stream is being brought has none.
+	laptop.onStream(func() { change(`state = 'terminated'`) })
+	w.get(streamPath("desk-1", w.ticket("desk-1")), upgrade()).problem(http.StatusConflict, models.CodeSessionNotRunning, "terminated")
+	w.eventually("the tunnel is closed", func() error {
+		if w.broker.Tunnels() > 1 {
+			return errNotYet
+		}
+		return nil
+	})
+}
