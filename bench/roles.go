@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 
+	"github.com/streamspace/streamspace/bench/dispatch"
 	"github.com/streamspace/streamspace/bench/relay"
 	"github.com/streamspace/streamspace/bench/socketagent"
 	"github.com/streamspace/streamspace/bench/source"
@@ -23,12 +24,25 @@ func find(arguments []string) role {
 	if len(arguments) == 0 {
 		return nil
 	}
-	return map[string]role{"source": serveSource, "relay": serveRelay, "agent": runAgent}[arguments[0]]
+	return map[string]role{"source": serveSource, "relay": serveRelay, "agent": runAgent,
+		"hub": serveHub, "bare": serveBare, "fleet": runFleet}[arguments[0]]
 }
 
 // sayReady prints the line that the benchmark waits for.
 func sayReady(details ...any) {
 	fmt.Println(append([]any{"ready"}, details...)...)
+}
+
+func serveHub(ctx context.Context, arguments []string) error {
+	return dispatch.ServeHub(ctx, arguments, func(address string) { sayReady(address) })
+}
+
+func serveBare(ctx context.Context, _ []string) error {
+	return dispatch.ServeBare(ctx, func(address string) { sayReady(address) })
+}
+
+func runFleet(ctx context.Context, arguments []string) error {
+	return dispatch.RunFleet(ctx, arguments, func() { sayReady() })
 }
 
 func serveSource(ctx context.Context, arguments []string) error {

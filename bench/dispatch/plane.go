@@ -1,0 +1,164 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	ws "github.com/coder/websocket"
+
+	"github.com/streamspace/streamspace/db"
+	"github.com/streamspace/streamspace/models"
+	"github.com/streamspace/streamspace/services"
+	"github.com/streamspace/streamspace/websocket"
+	"github.com/streamspace/streamspace/wire"
+)
+
+// plane is a control plane with nothing but what carries commands.
+type plane struct {
+	database   *db.Database
+	hub        *websocket.AgentHub
+	dispatcher *services.CommandDispatcher
+	server     *http.Server
+	address    string
+	running    sync.WaitGroup
+	agents     sync.WaitGroup
+	hangUp     context.CancelFunc
+	talking    context.Context
+}
+
+// open opens and migrates a database.
+func open(ctx context.Context, url string) (*db.Database, error) {
+	database, err := db.Open(ctx, url, db.Options{})
+	if err != nil {
+		return nil, err
+	}
+	if err := database.Migrate(ctx); err != nil {
+		return nil, err
+	}
+	return database, nil
+}
+
+// newPlane makes a control plane over the database and serves it; its
+// dispatcher starts with start.
+func newPlane(ctx context.Context, database *db.Database) (*plane, error) {
+	p := &plane{database: database, hub: websocket.NewAgentHub(database)}
+	p.dispatcher = services.NewCommandDispatcher(database, p.hub)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	p.address = listener.Addr().String()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+wire.ConnectPath, func(w http.ResponseWriter, r *http.Request) {
+		p.hub.ServeConnect(w, r, r.URL.Query().Get(wire.ParamAgentID))
+	})
+	p.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	p.running.Go(func() { _ = p.server.Serve(listener) })
+	p.running.Go(p.hub.Run)
+	p.talking, p.hangUp = context.WithCancel(context.WithoutCancel(ctx))
+	return p, nil
+}
+
+func (p *plane) start() { p.running.Go(p.dispatcher.Start) }
+
+// stop ends everything but the database.
+func (p *plane) stop() {
+	p.dispatcher.Stop()
+	p.hub.Stop()
+	_ = p.server.Close()
+	p.hangUp()
+	p.agents.Wait()
+	p.running.Wait()
+}
+
+func (p *plane) register(ctx context.Context, agentID string) error {
+	_, _, err := p.database.RegisterAgent(ctx, models.Agent{ID: agentID, Platform: models.PlatformProcess}, time.Now())
+	return err
+}
+
+// connect connects an agent that answers each command as handle says.
+func (p *plane) connect(agentID string, handle func(socket *ws.Conn, command wire.Command) error) error {
+	socket, _, err := ws.Dial(p.talking, "ws://"+p.address+wire.ConnectPath+"?"+wire.ParamAgentID+"="+agentID, nil)
+	if err != nil {
+		return fmt.Errorf("connect agent: %w", err)
+	}
+	socket.SetReadLimit(wire.MaxFrame)
+	p.agents.Go(func() {
+		defer func() { _ = socket.CloseNow() }()
+		for {
+			_, frame, err := socket.Read(p.talking)
+			if err != nil {
+				return
+			}
+			message, err := wire.Decode(frame)
+			if err != nil || message.Type != wire.TypeCommand {
+				continue
+			}
+			var command wire.Command
+			if message.Into(&command) != nil || handle(socket, command) != nil {
+				return
+			}
+		}
+	})
+	for !p.hub.IsAgentConnected(agentID) {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-p.talking.Done():
+			return p.talking.Err()
+		}
+	}
+	return nil
+}
+
+// obey answers a command as an agent does that has nothing to do for it.
+func (p *plane) obey(socket *ws.Conn, command wire.Command) error {
+	for _, answer := range []struct {
+		kind    wire.Type
+		payload any
+	}{{wire.TypeAck, wire.Ack{CommandID: command.CommandID}}, {wire.TypeComplete, wire.Complete{CommandID: command.CommandID}}} {
+		frame, err := wire.Encode(answer.kind, answer.payload)
+		if err != nil {
+			return err
+		}
+		if err := socket.Write(p.talking, ws.MessageText, frame); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// series gives a FROM item n(i) of the numbers 0 to count-1.
+func series(database *db.Database, count int) string {
+	if database.Engine() == db.SQLite {
+		return fmt.Sprintf("(WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < %d) SELECT i FROM n) AS n", count-1)
+	}
+	return fmt.Sprintf("generate_series(0, %d) AS n(i)", count-1)
+}
+
+// fill writes commands for the agents a0 to a(agents-1), each of a session of
+// its own. Those with status completed have ended long ago.
+func fill(ctx context.Context, database *db.Database, prefix, status string, count, agents int) error {
+	padded, now, later := "lpad(CAST(i AS text), 9, '0')", "now()", "now() + interval '1 hour'"
+	payload := `CAST('{"sessionId":"s","generation":1}' AS jsonb)`
+	if database.Engine() == db.SQLite {
+		padded, payload = "substr('000000000' || i, -9)", `'{"sessionId":"s","generation":1}'`
+		now = "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')"
+		later = "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '+1 hour')"
+	}
+	completed := "NULL"
+	if status == models.CommandCompleted {
+		completed = now
+	}
+	_, err := database.DB().ExecContext(ctx, fmt.Sprintf(`INSERT INTO agent_commands
+		(command_id, agent_id, session_id, generation, action, payload, status, created_at, deadline_at, completed_at)
+		SELECT '%s' || %s, 'a' || (i %% %d), '%s' || i, 1, 'noop', %s, '%s', %s, %s, %s FROM %s ORDER BY i`,
+		prefix, padded, agents, prefix, payload, status, now, later, completed, series(database, count)))
+	if err != nil {
+		return fmt.Errorf("fill in commands: %w", err)
+	}
+	return nil
+}
