@@ -31,7 +31,9 @@ var (
 // connection is one command connection: a bounded queue and the one goroutine
 // that writes it.
 type connection struct {
-	socket     *ws.Conn
+	socket *ws.Conn
+	// burst is nil when another transport than the agent's own is in use.
+	burst      *wire.BurstConn
 	negotiated bool
 	logger     *slog.Logger
 	queue      chan []byte
@@ -48,8 +50,8 @@ type connection struct {
 	pingEvery          time.Duration
 }
 
-func newConnection(socket *ws.Conn, negotiated bool, logger *slog.Logger) *connection {
-	c := &connection{socket: socket, negotiated: negotiated, logger: logger, queue: make(chan []byte, queueSize)}
+func newConnection(socket *ws.Conn, burst *wire.BurstConn, negotiated bool, logger *slog.Logger) *connection {
+	c := &connection{socket: socket, burst: burst, negotiated: negotiated, logger: logger, queue: make(chan []byte, queueSize)}
 	c.over, c.end = context.WithCancelCause(context.Background())
 	return c
 }
@@ -79,11 +81,27 @@ func (c *connection) write() {
 			c.close()
 			return
 		case frame := <-c.queue:
-			if err := c.put(frame, writeWithin); err != nil {
+			if err := c.putAll(frame); err != nil {
 				c.end(fmt.Errorf("write: %w", err))
 			}
 		}
 	}
+}
+
+// putAll writes a frame together with those that wait behind it.
+func (c *connection) putAll(frame []byte) error {
+	if c.burst == nil || len(c.queue) == 0 {
+		return c.put(frame, writeWithin)
+	}
+	c.burst.Hold()
+	err := c.put(frame, writeWithin)
+	for range wire.BurstFrames {
+		if err != nil || len(c.queue) == 0 {
+			break
+		}
+		err = c.put(<-c.queue, writeWithin)
+	}
+	return errors.Join(err, c.burst.Release(time.Now().Add(writeWithin)))
 }
 
 func (c *connection) put(frame []byte, within time.Duration) error {

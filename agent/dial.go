@@ -3,10 +3,13 @@ package agent
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"os"
 	"runtime"
@@ -30,13 +33,31 @@ func newClient(transport http.RoundTripper) *http.Client {
 		// An upgrade exists in HTTP/1.1 alone.
 		protocols := &http.Protocols{}
 		protocols.SetHTTP1(true)
-		transport = &http.Transport{Proxy: http.ProxyFromEnvironment, Protocols: protocols}
+		dialer := &net.Dialer{Timeout: dialWithin}
+		transport = &http.Transport{Proxy: http.ProxyFromEnvironment, Protocols: protocols,
+			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+				conn, err := dialer.DialContext(ctx, network, address)
+				if err != nil {
+					return nil, err
+				}
+				return wire.NewBurstConn(conn), nil
+			}}
 	}
 	return &http.Client{
 		Transport: transport,
 		// The key is for the server that was named, not for where it points.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+}
+
+// burstOf finds the agent's own connection below TLS; nil when another transport
+// made it.
+func burstOf(conn net.Conn) *wire.BurstConn {
+	if secure, is := conn.(*tls.Conn); is {
+		conn = secure.NetConn()
+	}
+	burst, _ := conn.(*wire.BurstConn)
+	return burst
 }
 
 // register tells the control plane who and where the agent is.
@@ -95,6 +116,8 @@ func (a *Agent) connect(ctx context.Context) (*connection, error) {
 	address.RawQuery = url.Values{wire.ParamAgentID: {a.config.AgentID}}.Encode()
 	ctx, cancel := context.WithTimeout(ctx, dialWithin)
 	defer cancel()
+	var burst *wire.BurstConn
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) { burst = burstOf(got.Conn) }})
 	socket, response, err := ws.Dial(ctx, address.String(), &ws.DialOptions{
 		HTTPClient: a.client,
 		HTTPHeader: http.Header{
@@ -110,7 +133,7 @@ func (a *Agent) connect(ctx context.Context) (*connection, error) {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
 	socket.SetReadLimit(wire.MaxFrame)
-	return newConnection(socket, response.Header.Get(wire.HeaderProtocol) != "", a.config.Logger), nil
+	return newConnection(socket, burst, response.Header.Get(wire.HeaderProtocol) != "", a.config.Logger), nil
 }
 
 // refusal is an answer of the control plane other than the one that was hoped

@@ -14,6 +14,10 @@ import (
 // say nothing.
 type Transition struct {
 	CommandID, AgentID string
+	// Known is what the caller has read of the command since it was created, so
+	// that it need not be read again: its session, generation and action, which
+	// never change. Nil is unknown.
+	Known *Outgoing
 	// Epoch is the connection that says so; 0 means that the control plane
 	// itself does, for example at the deadline.
 	Epoch int64
@@ -39,7 +43,7 @@ type End struct {
 
 // Written is what a Transition has left.
 type Written struct {
-	// Command is the row before the transition, without payload and result.
+	// Command is the command without payload and result, as it was read.
 	Command models.AgentCommand
 	// Err says why nothing was written: models.CodeCommandUnknown,
 	// models.CodeForbidden for another agent's command, models.CodeEpochStale
@@ -150,20 +154,27 @@ func (w *transitionWriter) lockEpochs(ctx context.Context) (map[string]int64, er
 	return epochs, err
 }
 
+// readCommands gives what never changes of the commands, and the status of
+// those that had to be read.
 func (w *transitionWriter) readCommands(ctx context.Context) (map[string]models.AgentCommand, error) {
-	ids := make([]string, 0, len(w.transitions))
+	var ids []string
+	known := make(map[string]models.AgentCommand, len(w.transitions))
 	for _, transition := range w.transitions {
-		ids = append(ids, transition.CommandID)
+		if of := transition.Known; of != nil {
+			known[transition.CommandID] = models.AgentCommand{CommandID: of.CommandID, AgentID: of.AgentID, SessionID: of.SessionID,
+				Generation: of.Generation, Action: of.Action, Status: of.Status}
+		} else {
+			ids = append(ids, transition.CommandID)
+		}
 	}
 	found, err := queryIn(ctx, w.tx, "SELECT command_id, agent_id, session_id, generation, action, status FROM agent_commands WHERE %s",
 		"command_id", ids, func(row scanner) (c models.AgentCommand, err error) {
 			return c, row.Scan(&c.CommandID, &c.AgentID, text(&c.SessionID), &c.Generation, &c.Action, &c.Status)
 		})
-	commands := make(map[string]models.AgentCommand, len(found))
 	for _, command := range found {
-		commands[command.CommandID] = command
+		known[command.CommandID] = command
 	}
-	return commands, err
+	return known, err
 }
 
 // lockSessions reads what a consequence depends on and changes.

@@ -135,7 +135,10 @@ func TestContractSelectionCriteria(t *testing.T) {
 		d.connect("idle")
 		drained := d.negotiate("draining")
 		drained.send(wire.TypeHeartbeat, wire.Heartbeat{Status: models.AgentDraining})
-		drained.settle()
+		d.await("the draining is written", func() bool {
+			agent, err := database.Agent(t.Context(), "draining")
+			return err == nil && agent.Status == models.AgentDraining
+		})
 		if _, _, err := d.sessions.Launch(t.Context(), services.LaunchRequest{Template: "desk", ClusterID: "one", Owner: d.owner}); err != nil {
 			t.Fatal(err)
 		}

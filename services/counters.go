@@ -31,7 +31,7 @@ func (c *counters) sends() uint64 { return c.sent.Load() + c.resent.Load() }
 
 // Stats gives the dispatcher's counters as they are now.
 func (d *CommandDispatcher) Stats() DispatcherStats {
-	written := d.recorder.counts()
+	written := d.recorders.counts()
 	return DispatcherStats{
 		Sent:         d.counters.sent.Load(),
 		Resent:       d.counters.resent.Load(),
@@ -41,7 +41,7 @@ func (d *CommandDispatcher) Stats() DispatcherStats {
 		TimedOut:     d.counters.timedOut.Load(),
 		QueueLength:  len(d.queue),
 		InFlight:     d.flows.inFlight(),
-		Unwritten:    d.recorder.unwritten(),
+		Unwritten:    d.recorders.unwritten(),
 		Batches:      written.batches, BatchRows: written.rows, BatchFailures: written.failures,
 	}
 }

@@ -65,9 +65,9 @@ type CommandDispatcher struct {
 	options  DispatcherOptions
 	counters counters
 
-	queue    chan hint
-	flows    *flows
-	recorder *recorder
+	queue     chan hint
+	flows     *flows
+	recorders recorders
 	// notices are agents of other replicas that have new commands.
 	notices chan string
 	// wake asks the poller not to wait for its next turn.
@@ -127,7 +127,7 @@ func NewCommandDispatcherWith(database *db.Database, hub *websocket.AgentHub, op
 		stopChan: make(chan struct{}),
 		workers:  options.Workers,
 	}
-	d.recorder = newRecorder(database, options.Logger, options.Now, d.settled)
+	d.recorders = newRecorders(database, options.Logger, options.Now, d.settled)
 	hub.Attach(d, wire.TypeAck, wire.TypeComplete, wire.TypeFailed, wire.TypeStatus)
 	return d
 }
@@ -230,7 +230,9 @@ func (d *CommandDispatcher) Start() {
 	defer d.running.Done()
 	var recording sync.WaitGroup
 	workersDone := make(chan struct{})
-	recording.Go(func() { d.recorder.run(workersDone) })
+	for _, one := range d.recorders {
+		recording.Go(func() { one.run(workersDone) })
+	}
 	var pool sync.WaitGroup
 	for range workers {
 		pool.Go(d.work)
@@ -265,7 +267,9 @@ func (d *CommandDispatcher) Stop() {
 	d.mu.Unlock()
 	d.stopOnce.Do(func() { close(d.stopChan) })
 	d.running.Wait()
-	d.recorder.abandon()
+	for _, one := range d.recorders {
+		one.abandon()
+	}
 }
 
 func (d *CommandDispatcher) isStopped() bool {

@@ -96,7 +96,7 @@ func (d *CommandDispatcher) note(ctx context.Context, peer websocket.Peer, said 
 	}
 	flow.answers.Lock()
 	defer flow.answers.Unlock()
-	if err := d.recorder.note(ctx, said); err != nil {
+	if err := d.recorders.of(said.AgentID).note(ctx, said); err != nil {
 		return err
 	}
 	if d.flows.landed(flow, said.CommandID) && !d.offer(hint{agentID: peer.AgentID}) {
@@ -108,7 +108,7 @@ func (d *CommandDispatcher) note(ctx context.Context, peer websocket.Peer, said 
 // Settle waits until what the agent has said of commands is in the database,
 // for whoever goes by something else that it says afterwards.
 func (d *CommandDispatcher) Settle(ctx context.Context, agentID string) error {
-	return d.recorder.settle(ctx, agentID)
+	return d.recorders.of(agentID).settle(ctx, agentID)
 }
 
 // settled counts and logs what has been written of a command, and tells an

@@ -2,6 +2,7 @@ package services
 
 import (
 	"context"
+	"hash/fnv"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -14,10 +15,10 @@ import (
 const (
 	// recordBatch bounds the commands of one transaction. Beyond some hundreds
 	// larger ones win nothing, and hold locks for longer.
-	recordBatch = 500
+	recordBatch = 1000
 	// recordWaiting bounds what waits to be written. When it is reached, whoever
 	// brings more waits, and with it the agents' sockets.
-	recordWaiting = 10 * recordBatch
+	recordWaiting = 5 * recordBatch
 	// recordLinger is how long the news that a command was sent or acknowledged
 	// waits for the news of its end, so that both are one write. Nobody waits
 	// for the former.
@@ -29,6 +30,57 @@ const (
 	// one command alone while the database answers all others.
 	recordTries = 3
 )
+
+// recorders share the agents among them: what one agent says is written by one
+// recorder, in order, and PostgreSQL works for several at once. SQLite has one
+// writer.
+type recorders []*recorder
+
+// postgresRecorders keeps two of the server's processors busy, and more would
+// make smaller batches.
+const postgresRecorders = 2
+
+func newRecorders(database *db.Database, logger *slog.Logger, now func() time.Time, settled func(db.Transition, db.Written)) recorders {
+	count := 1
+	if database.Engine() == db.Postgres {
+		count = postgresRecorders
+	}
+	all := make(recorders, count)
+	for i := range all {
+		all[i] = newRecorder(database, logger, now, settled)
+	}
+	return all
+}
+
+// of gives the recorder of an agent.
+func (r recorders) of(agentID string) *recorder {
+	if len(r) == 1 {
+		return r[0]
+	}
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(agentID)) // never fails
+	return r[hash.Sum32()%uint32(len(r))]
+}
+
+// unwritten counts what waits to be written.
+func (r recorders) unwritten() int {
+	count := 0
+	for _, one := range r {
+		count += one.unwritten()
+	}
+	return count
+}
+
+// counts gives the transactions so far.
+func (r recorders) counts() (total batchCounts) {
+	for _, one := range r {
+		counts := one.counts()
+		total.batches += counts.batches
+		total.rows += counts.rows
+		total.failures += counts.failures
+	}
+	return total
+}
 
 // recordKey is a command on one connection.
 type recordKey struct {
@@ -130,6 +182,9 @@ func (r *recorder) add(transition db.Transition) (room <-chan struct{}, err erro
 // merge adds what is said of a command to what is known. The first word on
 // each thing counts, as it would in the database.
 func merge(known *db.Transition, said db.Transition) {
+	if known.Known == nil {
+		known.Known = said.Known
+	}
 	known.Sends += said.Sends
 	if known.SentAt.IsZero() {
 		known.SentAt = said.SentAt

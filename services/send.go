@@ -122,7 +122,7 @@ func (d *CommandDispatcher) read(ctx context.Context, errands []errand, wanted, 
 func (d *CommandDispatcher) candidates(ctx context.Context, errands []errand, found map[string][]db.Outgoing, passed []db.Unsent) ([]string, error) {
 	var ids []string
 	add := func(of errand, commandID string, again bool) {
-		if again || !d.flows.flies(of.flow, commandID) && !d.recorder.holds(commandID, of.epoch) {
+		if again || !d.flows.flies(of.flow, commandID) && !d.recorders.of(of.agentID).holds(commandID, of.epoch) {
 			ids = append(ids, commandID)
 		}
 	}
@@ -242,14 +242,16 @@ func (d *CommandDispatcher) send(ctx context.Context, of errand, command db.Outg
 		d.counters.sent.Add(1)
 	}
 	log.Debug("command sent", "action", command.Action, "epoch", of.epoch, "attempt", command.Attempts+1)
-	err = d.recorder.note(ctx, db.Transition{CommandID: command.CommandID, AgentID: command.AgentID, Epoch: of.epoch,
-		Sends: 1, SentAt: d.options.Now()})
+	known := command
+	known.Payload = nil // it is not needed any more
+	err = d.recorders.of(command.AgentID).note(ctx, db.Transition{CommandID: command.CommandID, AgentID: command.AgentID, Epoch: of.epoch,
+		Known: &known, Sends: 1, SentAt: d.options.Now()})
 	return err == nil
 }
 
 // end ends a command on the control plane's own word.
 func (d *CommandDispatcher) end(ctx context.Context, commandID, agentID string, end db.End) {
-	if err := d.recorder.note(ctx, db.Transition{CommandID: commandID, AgentID: agentID, End: &end}); err != nil {
+	if err := d.recorders.of(agentID).note(ctx, db.Transition{CommandID: commandID, AgentID: agentID, End: &end}); err != nil {
 		d.options.Logger.Info("a command's end is left to the next start", "command", commandID, "cause", err)
 	}
 }

@@ -44,7 +44,8 @@ func (h *AgentHub) ServeConnect(w http.ResponseWriter, r *http.Request, agentID 
 		negotiated = true
 		w.Header().Set(wire.HeaderProtocol, strconv.Itoa(min(offered, wire.ProtocolVersion)))
 	}
-	socket, err := ws.Accept(w, r, &ws.AcceptOptions{CompressionMode: ws.CompressionDisabled})
+	taken := &burstWriter{ResponseWriter: w}
+	socket, err := ws.Accept(taken, r, &ws.AcceptOptions{CompressionMode: ws.CompressionDisabled})
 	if err != nil {
 		h.options.Logger.Warn("agent's upgrade failed", "agent", agentID, "error", err)
 		return
@@ -59,7 +60,7 @@ func (h *AgentHub) ServeConnect(w http.ResponseWriter, r *http.Request, agentID 
 		return
 	}
 	peer := Peer{AgentID: agentID, Epoch: epoch, Negotiated: negotiated}
-	c := newConnection(ctx, socket, peer, h.options.QueueSize)
+	c := newConnection(ctx, socket, taken.conn, peer, h.options.QueueSize)
 	if negotiated {
 		if err := h.welcome(ctx, c); err != nil {
 			h.options.Logger.Error("welcome", "agent", agentID, "error", err)

@@ -2,6 +2,7 @@ package websocket
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -40,6 +41,7 @@ var (
 type connection struct {
 	peer   Peer
 	socket *ws.Conn
+	burst  *wire.BurstConn
 	queue  chan []byte
 
 	// over ends with the connection; why is set before.
@@ -57,11 +59,12 @@ type connection struct {
 	lastHeard time.Time
 }
 
-func newConnection(ctx context.Context, socket *ws.Conn, peer Peer, queueSize int) *connection {
+func newConnection(ctx context.Context, socket *ws.Conn, burst *wire.BurstConn, peer Peer, queueSize int) *connection {
 	over, cancel := context.WithCancel(ctx)
 	return &connection{
 		peer:      peer,
 		socket:    socket,
+		burst:     burst,
 		queue:     make(chan []byte, queueSize),
 		over:      over,
 		cancel:    cancel,
@@ -108,10 +111,29 @@ func (c *connection) write(pingEvery time.Duration) {
 		case <-ping.C:
 			frame = pingFrame
 		}
-		if err := c.put(frame); err != nil {
+		if err := c.putAll(frame); err != nil {
 			c.end(endWrite)
 		}
 	}
+}
+
+// putAll writes a frame together with those that wait behind it.
+func (c *connection) putAll(frame []byte) error {
+	if len(c.queue) == 0 {
+		return c.put(frame)
+	}
+	deadline := time.Now().Add(writeWithin)
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(c.over), deadline)
+	defer cancel()
+	c.burst.Hold()
+	err := c.socket.Write(ctx, ws.MessageText, frame)
+	for range wire.BurstFrames {
+		if err != nil || len(c.queue) == 0 {
+			break
+		}
+		err = c.socket.Write(ctx, ws.MessageText, <-c.queue)
+	}
+	return errors.Join(err, c.burst.Release(deadline))
 }
 
 func (c *connection) put(frame []byte) error {

@@ -106,7 +106,11 @@ func Decode(frame []byte) (Envelope, error) {
 		return envelope, models.Errorf(models.CodeFrameTooLarge,
 			"a frame of %d bytes is over the limit of %d", len(frame), MaxFrame)
 	}
-	decoder := json.NewDecoder(bytes.NewReader(frame))
+	if json.Unmarshal(frame, &envelope) == nil && envelope.Type != "" {
+		return envelope, nil
+	}
+	envelope = Envelope{}
+	decoder := json.NewDecoder(bytes.NewReader(frame)) // tells better what is wrong
 	if err := decoder.Decode(&envelope); err != nil {
 		return envelope, &models.Error{Code: models.CodeFrameInvalid,
 			Message: "the frame is not a JSON object with type and payload", Err: err}

@@ -95,7 +95,7 @@ type probe struct {
 }
 
 // obey notes when the command came, and answers it.
-func (p *probe) obey(socket *ws.Conn, command wire.Command) error {
+func (p *probe) obey(socket *socket, command wire.Command) error {
 	now := time.Now()
 	p.mu.Lock()
 	waiting := p.received[command.CommandID]

@@ -81,14 +81,24 @@ func (p *plane) register(ctx context.Context, agentID string) error {
 }
 
 // connect connects an agent that answers each command as handle says.
-func (p *plane) connect(agentID string, handle func(socket *ws.Conn, command wire.Command) error) error {
-	socket, _, err := ws.Dial(p.talking, "ws://"+p.address+wire.ConnectPath+"?"+wire.ParamAgentID+"="+agentID, nil)
+func (p *plane) connect(agentID string, handle func(*socket, wire.Command) error) error {
+	var burst *wire.BurstConn
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		burst = wire.NewBurstConn(conn)
+		return burst, err
+	}}
+	conn, _, err := ws.Dial(p.talking, "ws://"+p.address+wire.ConnectPath+"?"+wire.ParamAgentID+"="+agentID,
+		&ws.DialOptions{HTTPClient: &http.Client{Transport: transport}})
 	if err != nil {
 		return fmt.Errorf("connect agent: %w", err)
 	}
-	socket.SetReadLimit(wire.MaxFrame)
+	conn.SetReadLimit(wire.MaxFrame)
+	socket := &socket{Conn: conn, queue: make(chan []byte, 256)}
+	p.agents.Go(func() { socket.write(p.talking, burst) })
 	p.agents.Go(func() {
 		defer func() { _ = socket.CloseNow() }()
+		defer close(socket.queue)
 		for {
 			_, frame, err := socket.Read(p.talking)
 			if err != nil {
@@ -114,8 +124,29 @@ func (p *plane) connect(agentID string, handle func(socket *ws.Conn, command wir
 	return nil
 }
 
+// socket is an agent's connection with a queue and one writer, as that of the
+// product's agent, which writes what waits together.
+type socket struct {
+	*ws.Conn
+	queue chan []byte
+}
+
+func (s *socket) write(ctx context.Context, burst *wire.BurstConn) {
+	for frame := range s.queue {
+		burst.Hold()
+		err := s.Write(ctx, ws.MessageText, frame)
+		for range wire.BurstFrames {
+			if err != nil || len(s.queue) == 0 {
+				break
+			}
+			err = s.Write(ctx, ws.MessageText, <-s.queue)
+		}
+		_ = burst.Release(time.Now().Add(10 * time.Second)) // the reader hears of an end
+	}
+}
+
 // obey answers a command as an agent does that has nothing to do for it.
-func (p *plane) obey(socket *ws.Conn, command wire.Command) error {
+func (p *plane) obey(socket *socket, command wire.Command) error {
 	for _, answer := range []struct {
 		kind    wire.Type
 		payload any
@@ -124,8 +155,10 @@ func (p *plane) obey(socket *ws.Conn, command wire.Command) error {
 		if err != nil {
 			return err
 		}
-		if err := socket.Write(p.talking, ws.MessageText, frame); err != nil {
-			return err
+		select {
+		case socket.queue <- frame:
+		case <-p.talking.Done():
+			return p.talking.Err()
 		}
 	}
 	return nil
@@ -139,8 +172,9 @@ func series(database *db.Database, count int) string {
 	return fmt.Sprintf("generate_series(0, %d) AS n(i)", count-1)
 }
 
-// fill writes commands for the agents a0 to a(agents-1), each of a session of
-// its own. Those with status completed have ended long ago.
+// fill writes commands for the agents a0 to a(agents-1). They concern no session,
+// as a no-op job of a peer concerns nothing either. Those with status completed
+// have ended long ago.
 func fill(ctx context.Context, database *db.Database, prefix, status string, count, agents int) error {
 	padded, now, later := "lpad(CAST(i AS text), 9, '0')", "now()", "now() + interval '1 hour'"
 	payload := `CAST('{"sessionId":"s","generation":1}' AS jsonb)`
@@ -154,9 +188,9 @@ func fill(ctx context.Context, database *db.Database, prefix, status string, cou
 		completed = now
 	}
 	_, err := database.DB().ExecContext(ctx, fmt.Sprintf(`INSERT INTO agent_commands
-		(command_id, agent_id, session_id, generation, action, payload, status, created_at, deadline_at, completed_at)
-		SELECT '%s' || %s, 'a' || (i %% %d), '%s' || i, 1, 'noop', %s, '%s', %s, %s, %s FROM %s ORDER BY i`,
-		prefix, padded, agents, prefix, payload, status, now, later, completed, series(database, count)))
+		(command_id, agent_id, generation, action, payload, status, created_at, deadline_at, completed_at)
+		SELECT '%s' || %s, 'a' || (i %% %d), 1, 'noop', %s, '%s', %s, %s, %s FROM %s ORDER BY i`,
+		prefix, padded, agents, payload, status, now, later, completed, series(database, count)))
 	if err != nil {
 		return fmt.Errorf("fill in commands: %w", err)
 	}
