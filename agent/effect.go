@@ -32,11 +32,13 @@ func (e *executor) do(t *task, log *slog.Logger) (outcome Outcome, over bool) {
 	defer release()
 	ctx, cancel := context.WithTimeoutCause(t.ctx, e.within, errTooLong)
 	defer cancel()
+	//failpoint:effect-ahead
 	if t.action == models.ActionStartSession {
 		outcome, err = e.start(ctx, t, log)
 	} else {
 		outcome, err = e.stop(ctx, t)
 	}
+	//failpoint:effect-done
 	if err == nil {
 		return outcome, true
 	}

@@ -137,6 +137,7 @@ func (e *executor) forget(t *task) {
 func (e *executor) run(t *task, log *slog.Logger) {
 	defer e.forget(t)
 	err := e.journal.Intend(Intent{CommandID: t.commandID, Action: t.action, Ref: t.ref})
+	//failpoint:intent-synced
 	if err == nil {
 		e.markJournaled(t)
 	}
@@ -164,6 +165,7 @@ func (e *executor) run(t *task, log *slog.Logger) {
 		// only if this answer is lost, its effect is found to be there.
 		log.Error("the outcome is not in the journal", "error", err)
 	}
+	//failpoint:outcome-synced
 	e.answer(t.commandID, outcome)
 }
 

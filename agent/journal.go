@@ -250,6 +250,7 @@ func (j *Journal) store(lines []byte) error {
 		return j.rewrite(lines)
 	}
 	_, err := j.file.Write(lines)
+	//failpoint:journal-unsynced
 	if err == nil {
 		err = j.options.Sync(j.file)
 	}

@@ -73,6 +73,7 @@ func (d *Database) LaunchSession(ctx context.Context, launch Launch, now time.Ti
 		if err := d.insertCommand(ctx, t, launch.Command, now); err != nil {
 			return err
 		}
+		//failpoint:launch-uncommitted
 		return t.recordSession(ctx, session, "", launch.Actor, now)
 	})
 	return session, existed, err
@@ -166,6 +167,7 @@ func (d *Database) StopSession(ctx context.Context, stop Stop, now time.Time) (s
 				return err
 			}
 		}
+		//failpoint:stop-uncommitted
 		return t.recordSession(ctx, session, from, stop.Actor, now)
 	})
 	return session, command, err

@@ -349,6 +349,7 @@ func (r *recorder) divide(batch []db.Transition, stop <-chan struct{}) {
 
 // transact writes a batch in one transaction.
 func (r *recorder) transact(batch []db.Transition) error {
+	//failpoint:status-unwritten
 	written, err := r.database.WriteTransitions(context.Background(), batch, r.now())
 	r.mu.Lock()
 	if err != nil {
@@ -356,6 +357,7 @@ func (r *recorder) transact(batch []db.Transition) error {
 		r.mu.Unlock()
 		return err
 	}
+	//failpoint:status-written
 	r.batches.batches++
 	r.batches.rows += uint64(len(batch))
 	r.mu.Unlock()

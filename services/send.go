@@ -228,6 +228,7 @@ func (d *CommandDispatcher) send(ctx context.Context, of errand, command db.Outg
 	}
 	of.answers.Lock()
 	defer of.answers.Unlock()
+	//failpoint:command-unsent
 	if err := d.hub.SendFrame(command.AgentID, of.epoch, frame); err != nil {
 		if models.CodeOf(err) == models.CodeQueueFull {
 			d.flows.stall(of.flow, time.Now().Add(stallFor))

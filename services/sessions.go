@@ -144,6 +144,7 @@ func (s *Sessions) place(ctx context.Context, request LaunchRequest, template mo
 		case err != nil:
 			return models.Session{}, false, err
 		}
+		//failpoint:launch-committed
 		if !existed {
 			s.dispatcher.expect(launch.Command)
 			s.options.Logger.Info("session launched", "session", session.ID, "user", session.User,
@@ -201,6 +202,7 @@ func (s *Sessions) Stop(ctx context.Context, sessionID, actor string) (models.Se
 	if err != nil {
 		return models.Session{}, fmt.Errorf("stop session: %w", err)
 	}
+	//failpoint:stop-committed
 	if command != nil {
 		s.dispatcher.expect(*command)
 		s.options.Logger.Info("session stopping", "session", session.ID, "agent", session.AgentID, "actor", actor)

@@ -124,6 +124,7 @@ func (s *supervisor) start() *runtimedir.Problem {
 	if err := s.record(false); err != nil {
 		return unavailable("record the session", err)
 	}
+	//failpoint:supervisor-recorded
 	if problem := s.prepare(); problem != nil {
 		return problem
 	}
@@ -156,6 +157,7 @@ func (s *supervisor) becomeReady() *runtimedir.Problem {
 	if err := s.record(true); err != nil {
 		return unavailable("record the session", err)
 	}
+	//failpoint:supervisor-ready
 	return nil
 }
 
