@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 
+	"github.com/streamspace/streamspace/bench/dispatch"
 	"github.com/streamspace/streamspace/bench/harness"
+	"github.com/streamspace/streamspace/bench/launch"
 	"github.com/streamspace/streamspace/bench/machine"
 	"github.com/streamspace/streamspace/bench/stream"
 )
@@ -12,6 +14,8 @@ import (
 type benchmark struct {
 	name, purpose string
 	run           func(context.Context, *harness.Bench) error
+	// parts can be measured alone.
+	parts []string
 	// programs are those whose versions the figures depend on.
 	programs []machine.Program
 }
@@ -19,7 +23,13 @@ type benchmark struct {
 // benchmarks lists all. A new one is a package with a Run, and a line here.
 func benchmarks() []benchmark {
 	return []benchmark{
-		{"stream", "the way of a stream's bytes, beside websockify", stream.Run, []machine.Program{debian("websockify")}},
+		{"launch", "the time from the wish for a desktop to its first pixels, beside Xvnc started by hand", launch.Run,
+			nil, []machine.Program{debian("tigervnc-standalone-server"), debian("icewm")}},
+		{"stream", "the way of a stream's bytes, beside websockify", stream.Run,
+			[]string{stream.Bulk, stream.Echo, stream.Open, stream.Slow}, []machine.Program{debian("websockify")}},
+		{"dispatch", "the way of commands to agents and back, beside River, plain SQL and a bare WebSocket server", dispatch.Run,
+			[]string{dispatch.Throughput, dispatch.SQLite, dispatch.Latency, dispatch.Growth, dispatch.Idle, dispatch.Fleet},
+			[]machine.Program{debian("postgresql")}},
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/streamspace/streamspace/bench/harness"
@@ -63,6 +64,7 @@ func run(arguments []string) int {
 func measure(ctx context.Context, arguments []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	quick := flags.Bool("quick", os.Getenv("QUICK") == "1", "end within 50 s, with figures that mean little; also $QUICK=1")
+	part := flags.String("part", "", "measure this part of the benchmark alone, e.g. to profile it")
 	program := flags.String("program", "", "the streamspace binary to measure (default: build it)")
 	flags.Usage = func() { usage(flags) }
 	if err := flags.Parse(arguments); err != nil {
@@ -74,6 +76,9 @@ func measure(ctx context.Context, arguments []string) error {
 		flags.Usage()
 		return fmt.Errorf("name one benchmark of the list above, not %q", flags.Args())
 	}
+	if *part != "" && !slices.Contains(known[i].parts, *part) {
+		return fmt.Errorf("%s has the parts %q, not %q", known[i].name, known[i].parts, *part)
+	}
 	out := report.New(os.Stdout)
 	out.Notef("%s: %s", known[i].name, known[i].purpose)
 	if *quick {
@@ -82,7 +87,7 @@ func measure(ctx context.Context, arguments []string) error {
 	for _, fact := range machine.Facts(ctx, known[i].programs...) {
 		out.Notef("  %-12s %s", fact.Name, fact.Value)
 	}
-	err := harness.Run(ctx, harness.Options{Quick: *quick, Program: *program, Report: out}, known[i].run)
+	err := harness.Run(ctx, harness.Options{Quick: *quick, Part: *part, Program: *program, Report: out}, known[i].run)
 	if err != nil {
 		return err
 	}
@@ -93,6 +98,9 @@ func usage(flags *flag.FlagSet) {
 	fmt.Fprint(os.Stderr, "Usage: bench [flags] BENCHMARK\n\nBenchmarks:\n")
 	for _, one := range benchmarks() {
 		fmt.Fprintf(os.Stderr, "  %-10s %s\n", one.name, one.purpose)
+		if len(one.parts) > 0 {
+			fmt.Fprintf(os.Stderr, "  %-10s parts: %s\n", "", strings.Join(one.parts, ", "))
+		}
 	}
 	fmt.Fprint(os.Stderr, "\nFlags:\n")
 	flags.PrintDefaults()

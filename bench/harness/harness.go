@@ -32,6 +32,7 @@ type Bench struct {
 	// Report takes the results.
 	Report *report.Report
 
+	part string
 	self string
 }
 
@@ -46,6 +47,8 @@ func (e *MissingError) Error() string {
 // Options configure a run.
 type Options struct {
 	Quick bool
+	// Part is the only part of the benchmark to measure; empty is all of it.
+	Part string
 	// Program is the product's binary; by default it is built.
 	Program string
 	// Report takes the results; needed.
@@ -64,7 +67,7 @@ func Run(ctx context.Context, options Options, benchmark func(context.Context, *
 		return fmt.Errorf("make a directory: %w", err)
 	}
 	b := &Bench{Quick: options.Quick, Dir: dir, Program: options.Program, Processes: &processes.Owner{},
-		Report: options.Report, self: self}
+		Report: options.Report, part: options.Part, self: self}
 	defer func() {
 		err = errors.Join(err, b.Processes.Stop(), processes.Reap(dir), os.RemoveAll(dir))
 	}()
@@ -95,6 +98,9 @@ func build(ctx context.Context, dir string) (string, error) {
 func (b *Bench) Role(arguments ...string) processes.Command {
 	return processes.Command{Path: b.self, Arguments: arguments}
 }
+
+// Wants tells whether a part of the benchmark is to be measured.
+func (b *Bench) Wants(part string) bool { return b.part == "" || b.part == part }
 
 // Of chooses between the figures of a full and of a quick run.
 func (b *Bench) Of(full, quick int) int {

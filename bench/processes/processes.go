@@ -33,6 +33,10 @@ type Command struct {
 	Env []string
 	// Dir is the working directory; this process's by default.
 	Dir string
+	// UID runs the program as another user, which root may; 0 does not.
+	UID uint32
+	// OnlyEnv keeps this process's environment out: Env is all of it.
+	OnlyEnv bool
 }
 
 // Owner runs programs and ends them all. The zero value is ready. Safe for
@@ -57,10 +61,16 @@ type Process struct {
 func (o *Owner) Start(command Command) (*Process, error) {
 	p := &Process{name: command.name(), command: exec.Command(command.Path, command.Arguments...),
 		out: newOutput(), log: newOutput(), exited: make(chan struct{})}
-	p.command.Env = append(os.Environ(), command.Env...)
+	p.command.Env = command.Env
+	if !command.OnlyEnv {
+		p.command.Env = append(os.Environ(), command.Env...)
+	}
 	p.command.Dir = command.Dir
 	p.command.Stdout, p.command.Stderr = p.out, p.log
 	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if command.UID != 0 {
+		p.command.SysProcAttr.Credential = &syscall.Credential{Uid: command.UID, Gid: command.UID}
+	}
 	p.command.WaitDelay = drainWithin
 	if err := p.command.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", p.name, err)

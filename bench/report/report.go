@@ -62,7 +62,8 @@ func (r *Report) Spread(title string, rows ...Row) {
 
 // Comparison is one metric of the product and of a peer.
 type Comparison struct {
-	// Metric names the ratio of ours to theirs in the RESULT line.
+	// Metric names the ratio of ours to theirs in the RESULT line; without one
+	// the comparison is for people only.
 	Metric string
 	Goal   Goal
 	// Title says what is measured, and the unit.
@@ -74,7 +75,7 @@ type Comparison struct {
 	Ours, Theirs []float64
 }
 
-// Compare prints both sides and notes the result: the median of the rounds'
+// Compare prints both sides and notes the result, the median of the rounds'
 // ratios, as a round's two measurements had the same machine.
 func (r *Report) Compare(c Comparison) {
 	ratios := statistics.Ratios(c.Ours, c.Theirs)
@@ -82,7 +83,9 @@ func (r *Report) Compare(c Comparison) {
 		Row{Name: "streamspace", Digits: c.Digits, Sample: c.Ours},
 		Row{Name: c.Peer, Digits: c.Digits, Sample: c.Theirs},
 		Row{Name: "ratio", Digits: 3, Sample: ratios})
-	r.Result(c.Metric, statistics.Median(ratios), c.Goal)
+	if c.Metric != "" {
+		r.Result(c.Metric, statistics.Median(ratios), c.Goal)
+	}
 }
 
 // Result notes one metric for the report's end.

@@ -1,14 +1,15 @@
 // Package rfb is as much of a viewer of remote screens (RFC 6143) as it takes
-// to get a first picture.
+// to see the first picture, and the first one that shows something.
 package rfb
 
 import (
+	"bufio"
 	"encoding/binary"
 	"fmt"
 	"io"
 )
 
-// The messages of RFC 6143, sections 7.1 to 7.6, that a first picture needs.
+// What RFC 6143 calls these, in its sections 7.1 to 7.7.
 const (
 	version = "RFB 003.008\n"
 
@@ -20,107 +21,148 @@ const (
 	framebufferUpdate = 0
 	bell              = 2
 	serverCutText     = 3
+
+	rawEncoding = 0
 )
 
-// FirstUpdate opens a shared view of a screen that asks for no password,
-// requests all of it, and returns once the first rectangle of the answer has
-// begun. What follows on the connection is left unread.
-func FirstUpdate(conn io.ReadWriter) error {
-	if err := shake(conn); err != nil {
-		return fmt.Errorf("RFB handshake: %w", err)
+// View is a shared view of a screen that asks for no password. It is used by
+// one goroutine.
+type View struct {
+	conn   io.Writer
+	server *bufio.Reader
+	// width and height are the screen's, in pixels of so many bytes.
+	width, height uint16
+	pixelBytes    int
+	// color is that of the first pixel that was seen.
+	color []byte
+}
+
+// Open begins a view.
+func Open(conn io.ReadWriter) (*View, error) {
+	v := &View{conn: conn, server: bufio.NewReaderSize(conn, 64<<10)}
+	if err := v.shake(); err != nil {
+		return nil, fmt.Errorf("RFB handshake: %w", err)
 	}
-	width, height, err := initialise(conn)
-	if err != nil {
-		return fmt.Errorf("RFB initialisation: %w", err)
+	if err := v.initialise(); err != nil {
+		return nil, fmt.Errorf("RFB initialisation: %w", err)
 	}
-	request := []byte{updateRequest, 0, 0, 0, 0, 0} // not incremental, from the corner
-	request = binary.BigEndian.AppendUint16(request, width)
-	request = binary.BigEndian.AppendUint16(request, height)
-	if _, err := conn.Write(request); err != nil {
-		return fmt.Errorf("request the framebuffer: %w", err)
+	return v, nil
+}
+
+// FirstBytes requests the whole screen and returns once the first rectangle of
+// the answer has begun.
+func (v *View) FirstBytes() error {
+	if err := v.request(false); err != nil {
+		return err
 	}
-	if err := firstRectangle(conn); err != nil {
-		return fmt.Errorf("wait for the framebuffer: %w", err)
+	if err := v.awaitUpdate(); err != nil {
+		return fmt.Errorf("wait for a picture: %w", err)
+	}
+	// As much as a rectangle's header and its first byte.
+	if _, err := v.server.Peek(2 + 12 + 1); err != nil {
+		return fmt.Errorf("wait for a picture: %w", err)
 	}
 	return nil
 }
 
+// FirstDrawing returns once the screen has pixels of two colors, so that
+// something is drawn on it. It comes after FirstBytes.
+func (v *View) FirstDrawing() error {
+	for {
+		drawn, err := v.readUpdate()
+		if err != nil {
+			return fmt.Errorf("read a picture: %w", err)
+		}
+		if drawn {
+			return nil
+		}
+		if err := v.request(true); err != nil {
+			return err
+		}
+		if err := v.awaitUpdate(); err != nil {
+			return fmt.Errorf("wait for a picture: %w", err)
+		}
+	}
+}
+
 // shake agrees on version 3.8 and on no authentication.
-func shake(conn io.ReadWriter) error {
-	offered, err := read(conn, len(version))
+func (v *View) shake() error {
+	offered, err := v.read(len(version))
 	if err != nil {
 		return err
 	}
 	if string(offered) != version {
 		return fmt.Errorf("the server speaks %q", offered)
 	}
-	if _, err := io.WriteString(conn, version); err != nil {
+	if _, err := io.WriteString(v.conn, version); err != nil {
 		return err
 	}
-	count, err := read(conn, 1)
+	count, err := v.read(1)
 	if err != nil {
 		return err
 	}
-	types, err := read(conn, int(count[0]))
+	types, err := v.read(int(count[0]))
 	if err != nil {
 		return err
 	}
-	// A server that wants a password closes upon this choice or answers non-zero.
-	if _, err := conn.Write([]byte{securityNone}); err != nil {
+	if _, err := v.conn.Write([]byte{securityNone}); err != nil {
 		return err
 	}
-	result, err := read(conn, 4)
-	if err != nil {
-		return fmt.Errorf("no authentication, of the types %v: %w", types, err)
-	}
-	if binary.BigEndian.Uint32(result) != 0 {
-		return fmt.Errorf("the server refuses to go without authentication; its types are %v", types)
+	// A server that wants a password answers non-zero, or hangs up.
+	result, err := v.read(4)
+	if err != nil || binary.BigEndian.Uint32(result) != 0 {
+		return fmt.Errorf("the server does not go without authentication, its types are %v (%w)", types, err)
 	}
 	return nil
 }
 
-// initialise gives the screen's size.
-func initialise(conn io.ReadWriter) (width, height uint16, err error) {
-	if _, err := conn.Write([]byte{shared}); err != nil {
-		return 0, 0, err
+// initialise learns the screen's size and keeps the server's own pixels.
+func (v *View) initialise() error {
+	if _, err := v.conn.Write([]byte{shared}); err != nil {
+		return err
 	}
 	const pixelFormat = 16
-	screen, err := read(conn, 4+pixelFormat+4)
+	screen, err := v.read(4 + pixelFormat + 4)
 	if err != nil {
-		return 0, 0, err
+		return err
 	}
-	if err := skip(conn, binary.BigEndian.Uint32(screen[4+pixelFormat:])); err != nil {
-		return 0, 0, err
-	}
-	return binary.BigEndian.Uint16(screen), binary.BigEndian.Uint16(screen[2:]), nil
+	v.width, v.height = binary.BigEndian.Uint16(screen), binary.BigEndian.Uint16(screen[2:])
+	v.pixelBytes = int(screen[4]) / 8
+	return v.skip(binary.BigEndian.Uint32(screen[4+pixelFormat:])) // its name
 }
 
-// firstRectangle passes over other messages, which may come at any time.
-func firstRectangle(conn io.Reader) error {
+// request asks for the screen, or for what changes on it.
+func (v *View) request(changes bool) error {
+	message := []byte{updateRequest, 0, 0, 0, 0, 0}
+	if changes {
+		message[1] = 1
+	}
+	message = binary.BigEndian.AppendUint16(message, v.width)
+	message = binary.BigEndian.AppendUint16(message, v.height)
+	if _, err := v.conn.Write(message); err != nil {
+		return fmt.Errorf("request a picture: %w", err)
+	}
+	return nil
+}
+
+// awaitUpdate reads up to the number of an update's rectangles. Other messages
+// may come at any time.
+func (v *View) awaitUpdate() error {
 	for {
-		kind, err := read(conn, 1)
+		kind, err := v.read(1)
 		if err != nil {
 			return err
 		}
 		switch kind[0] {
 		case framebufferUpdate:
-			header, err := read(conn, 3)
-			if err != nil {
-				return err
-			}
-			if binary.BigEndian.Uint16(header[1:]) == 0 {
-				continue // an update of no rectangle
-			}
-			const rectangle = 12
-			_, err = read(conn, rectangle+1) // and the first byte inside
-			return err
+			return v.skip(1)
 		case bell:
 		case serverCutText:
-			header, err := read(conn, 7)
+			header, err := v.read(7)
 			if err != nil {
 				return err
 			}
-			if err := skip(conn, binary.BigEndian.Uint32(header[3:])); err != nil {
+			if err := v.skip(binary.BigEndian.Uint32(header[3:])); err != nil {
 				return err
 			}
 		default:
@@ -129,13 +171,44 @@ func firstRectangle(conn io.Reader) error {
 	}
 }
 
-func read(conn io.Reader, n int) ([]byte, error) {
+// readUpdate reads an update's rectangles, and tells whether any pixel's color
+// differs from that of the first one of all.
+func (v *View) readUpdate() (drawn bool, err error) {
+	count, err := v.read(2)
+	if err != nil {
+		return false, err
+	}
+	for range binary.BigEndian.Uint16(count) {
+		header, err := v.read(12)
+		if err != nil {
+			return false, err
+		}
+		if encoding := int32(binary.BigEndian.Uint32(header[8:])); encoding != rawEncoding {
+			return false, fmt.Errorf("encoding %d was not asked for", encoding)
+		}
+		pixels := int(binary.BigEndian.Uint16(header[4:])) * int(binary.BigEndian.Uint16(header[6:]))
+		for range pixels {
+			pixel, err := v.server.Peek(v.pixelBytes)
+			if err != nil {
+				return false, err
+			}
+			if v.color == nil {
+				v.color = append(v.color, pixel...)
+			}
+			drawn = drawn || string(pixel) != string(v.color)
+			_, _ = v.server.Discard(v.pixelBytes) // they are there
+		}
+	}
+	return drawn, nil
+}
+
+func (v *View) read(n int) ([]byte, error) {
 	content := make([]byte, n)
-	_, err := io.ReadFull(conn, content)
+	_, err := io.ReadFull(v.server, content)
 	return content, err
 }
 
-func skip(conn io.Reader, n uint32) error {
-	_, err := io.CopyN(io.Discard, conn, int64(n))
+func (v *View) skip(n uint32) error {
+	_, err := io.CopyN(io.Discard, v.server, int64(n))
 	return err
 }
