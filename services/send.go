@@ -19,7 +19,7 @@ const (
 	sendBatch = 256
 	// passedBatch bounds a look at what was passed before.
 	passedBatch = 1000
-	// stallFor is how long an agent whose socket is full is passed over.
+	// stallFor is how long an agent whose socket takes nothing is passed over.
 	stallFor = 1500 * time.Millisecond
 	// maxAckWait bounds the wait for an acknowledgement before a command is sent
 	// again.
@@ -230,9 +230,9 @@ func (d *CommandDispatcher) send(ctx context.Context, of errand, command db.Outg
 	defer of.answers.Unlock()
 	//failpoint:command-unsent
 	if err := d.hub.SendFrame(command.AgentID, of.epoch, frame); err != nil {
-		if models.CodeOf(err) == models.CodeQueueFull {
-			d.flows.stall(of.flow, time.Now().Add(stallFor))
-		}
+		// A socket that is full may have room later. A connection that is gone has
+		// a flow until its end is written, which must not be tried over and over.
+		d.flows.stall(of.flow, time.Now().Add(stallFor))
 		log.Info("not sent, it stays pending", "cause", err)
 		return false
 	}
