@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -103,9 +104,22 @@ type source struct {
 	places *token.FileSet
 }
 
-// sources parses every Go file of this module.
+// parsed is every Go file of this module, read once for all tests.
+var parsed = sync.OnceValues(parse)
+
 func sources(t *testing.T) []source {
 	t.Helper()
+	all, err := parsed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) < 50 {
+		t.Fatalf("only %d files were found", len(all))
+	}
+	return all
+}
+
+func parse() ([]source, error) {
 	places := token.NewFileSet()
 	var all []source
 	err := filepath.WalkDir(".", func(name string, entry fs.DirEntry, err error) error {
@@ -129,13 +143,7 @@ func sources(t *testing.T) []source {
 		all = append(all, source{name: name, dir: path.Dir(name), test: strings.HasSuffix(name, "_test.go"), tree: tree, places: places})
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(all) < 50 {
-		t.Fatalf("only %d files were found", len(all))
-	}
-	return all
+	return all, err
 }
 
 // fail reports a file that breaks a rule, and where the rule is explained.
