@@ -8,11 +8,16 @@ import (
 
 // What the API answers with, as the control plane itself has it.
 type (
-	Session   = models.Session
+	// Session is a session.
+	Session = models.Session
+	// Resources are what a session may use.
 	Resources = models.Resources
-	Event     = models.Event
-	Agent     = models.Agent
-	Command   = models.AgentCommand
+	// Event is a line of history.
+	Event = models.Event
+	// Agent is an agent.
+	Agent = models.Agent
+	// Command is what an agent was told.
+	Command = models.AgentCommand
 )
 
 // Page asks for a part of a list. The zero value is the first part, of the

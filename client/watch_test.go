@@ -312,7 +312,7 @@ func TestWatchConnectsAgainAndBeginsWithASnapshot(t *testing.T) {
 		}
 		return nil
 	})
-	if err != enough { //nolint:errorlint // the callback's error comes back itself
+	if err != enough {
 		t.Errorf("watching ended with %v", err)
 	}
 	if got := told(changes); got != "[1] [5] [6] last" {

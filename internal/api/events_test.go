@@ -257,7 +257,7 @@ func TestTheClientWatches(t *testing.T) {
 		}
 		return nil
 	})
-	if err != context.Canceled || seen[0] != "snapshot" || seen[len(seen)-1] != "running" { //nolint:errorlint // the callback's error comes back itself
+	if err != context.Canceled || seen[0] != "snapshot" || seen[len(seen)-1] != "running" {
 		t.Errorf("watching saw %v and ended with %v", seen, err)
 	}
 }
