@@ -79,9 +79,13 @@ func (w *world) startAgent(m *machine) error {
 	w.running.Go(func() {
 		err := made.Run(ctx)
 		if !run.life.over() {
-			w.fault("agent %s ended by itself: %v", m.name, err)
+			// It cannot use its journal, and whoever supervises it tries again.
+			if !run.suspect.Load() {
+				w.fault("agent %s ended by itself: %v", m.name, err)
+			}
+			run.crash()
+			w.later(w.chance.between(time.Second, 5*time.Second), func() { w.revive(m) })
 		}
-		run.life.end()
 		transport.CloseIdleConnections()
 		run.running.Wait()
 	})

@@ -42,9 +42,10 @@ const (
 type faults struct {
 	mu      sync.Mutex
 	enabled map[Fault]bool
-	over    bool
-	counts  map[Fault]int
-	last    map[Fault]time.Time
+	// on is set while faults may happen.
+	on     bool
+	counts map[Fault]int
+	last   map[Fault]time.Time
 }
 
 func newFaults(enabled map[Fault]bool) *faults {
@@ -55,7 +56,7 @@ func newFaults(enabled map[Fault]bool) *faults {
 func (f *faults) may(kind Fault) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.enabled[kind] && !f.over
+	return f.enabled[kind] && f.on
 }
 
 // strikes decides whether a fault of this kind happens now, and counts it.
@@ -81,11 +82,11 @@ func (f *faults) happened(kind Fault, since time.Time) bool {
 	return f.last[kind].After(since)
 }
 
-// end lets no more faults happen.
-func (f *faults) end() {
+// turn lets faults happen from now on, or none any more.
+func (f *faults) turn(on bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.over = true
+	f.on = on
 }
 
 // counted gives how often each kind has happened.

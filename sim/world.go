@@ -49,8 +49,8 @@ type world struct {
 
 	slots    []*slot
 	machines []*machine
-	// healed is closed when faults end, closing when the world does.
-	healed, closing chan struct{}
+	// healed is closed when faults end.
+	healed chan struct{}
 	// running are the world's goroutines, and everybody's of former lives.
 	running sync.WaitGroup
 
@@ -70,7 +70,7 @@ func Run(t *testing.T, options Options) (report Report) {
 			gate: make(chan struct{}, 1), began: time.Now(), owner: models.User{ID: ownerID, Name: ownerName},
 			quiet:  slog.NewLogLogger(options.Logger.Handler(), slog.LevelDebug),
 			faults: newFaults(options.Plan.Enabled), chance: newChance(options.Plan.Seed, "world"),
-			healed: make(chan struct{}), closing: make(chan struct{})}
+			healed: make(chan struct{})}
 		w.network = &network{world: w}
 		w.users = newUsers(w)
 		if err := w.live(); err != nil {
@@ -108,6 +108,8 @@ func (w *world) live() error {
 		select {
 		case <-m.running().ready:
 		case <-time.After(30 * time.Second):
+			w.heal()
+			w.shutDown()
 			return fmt.Errorf("agent %s is not ready", m.name)
 		}
 	}
@@ -123,6 +125,7 @@ func (w *world) live() error {
 // misbehave lets the plan's events happen.
 func (w *world) misbehave() {
 	start := time.Now()
+	w.faults.turn(true)
 	for _, one := range w.plan.events {
 		w.watchUntil(start.Add(one.at))
 		if one.fault == "" {
@@ -148,7 +151,7 @@ func (w *world) watchUntil(moment time.Time) {
 
 // heal ends all faults, and brings back what is away, except what is lost.
 func (w *world) heal() {
-	w.faults.end()
+	w.faults.turn(false)
 	close(w.healed)
 	for _, s := range w.slots {
 		w.resume(s)
@@ -156,6 +159,7 @@ func (w *world) heal() {
 	for _, m := range w.machines {
 		w.revive(m)
 	}
+	w.users.wait()
 }
 
 // resume starts a replica in the slot unless one runs.
@@ -207,8 +211,6 @@ func (w *world) reachable(from *agentRun) *replicaRun {
 
 // shutDown ends everything in order, and waits for every goroutine.
 func (w *world) shutDown() {
-	close(w.closing)
-	w.users.wait()
 	for _, m := range w.machines {
 		if run := m.running(); run != nil {
 			run.life.end()
