@@ -100,8 +100,8 @@ func decodeDocument(body ast.Node, before int) (located, []mistake) {
 	if len(r.mistakes) == 0 {
 		// What could not be read whole would only seem to be wrong in more ways.
 		r.check(template)
+		complete(&template)
 	}
-	complete(&template)
 	return located{template: template, line: r.lines[""]}, r.mistakes
 }
 
@@ -126,7 +126,7 @@ func problem(file, name string, mistakes []mistake) error {
 			told = append(told, fmt.Sprintf("and %d more", len(mistakes)-i))
 			break
 		}
-		told = append(told, strings.TrimPrefix(fmt.Sprintf("line %d: %s", wrong.line, strings.TrimSpace(wrong.field+" "+wrong.message)), "line 0: "))
+		told = append(told, fmt.Sprintf("line %d: %s", wrong.line, strings.TrimSpace(wrong.field+" "+wrong.message)))
 	}
 	where := file
 	if name != "" {

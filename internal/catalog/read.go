@@ -53,10 +53,9 @@ func (r *reader) lineOf(node ast.Node) int {
 func (r *reader) document(body ast.Node, template *models.Template) {
 	r.lines[""] = r.lineOf(body)
 	if mapping, isMapping := body.(ast.MapNode); isMapping {
-		for entries := mapping.MapRange(); entries.Next(); {
-			// Of a mapping the library gives the first colon's place.
+		// Of a mapping the library gives the first colon's place.
+		if entries := mapping.MapRange(); entries.Next() {
 			r.lines[""] = r.lineOf(entries.Key())
-			break
 		}
 	}
 	r.value(body, reflect.ValueOf(template).Elem(), "")
