@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -109,14 +110,16 @@ func (s *streamRoutes) stream(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// open checks everything that can be checked before the ticket is used up,
-// redeems it, and brings the session's stream.
+// open checks everything that can be checked before the ticket is used up. Then
+// it redeems the ticket, which waits for the disk, while the agent brings the
+// session's stream; only both together are a stream.
 func (s *streamRoutes) open(r *http.Request) (tunnel.Target, net.Conn, error) {
 	ctx := r.Context()
 	if err := s.origins.checkUpgrade(r); err != nil {
 		return tunnel.Target{}, nil, err
 	}
-	ticket, err := s.auth.RedeemTicket(ctx, r.URL.Query().Get("ticket"))
+	secret := r.URL.Query().Get("ticket")
+	ticket, err := s.auth.Ticket(ctx, secret)
 	if err != nil {
 		return tunnel.Target{}, nil, err
 	}
@@ -133,7 +136,7 @@ func (s *streamRoutes) open(r *http.Request) (tunnel.Target, net.Conn, error) {
 			Message: "the session's agent is not connected now; the session keeps running, try again shortly"}
 	}
 	target := tunnel.Target{AgentID: session.AgentID, Epoch: epoch, SessionID: session.ID, Generation: session.Generation}
-	conn, err := s.broker.Open(ctx, target)
+	conn, err := s.redeemAndOpen(ctx, secret, target)
 	if err != nil {
 		return tunnel.Target{}, nil, err
 	}
@@ -143,6 +146,29 @@ func (s *streamRoutes) open(r *http.Request) (tunnel.Target, net.Conn, error) {
 		return tunnel.Target{}, nil, err
 	}
 	return target, conn, nil
+}
+
+// redeemAndOpen does both at once. A tunnel whose ticket somebody else redeemed
+// first is closed before a byte of it has gone anywhere.
+func (s *streamRoutes) redeemAndOpen(ctx context.Context, secret string, target tunnel.Target) (net.Conn, error) {
+	var conn net.Conn
+	var openErr error
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var opening sync.WaitGroup
+	opening.Go(func() { conn, openErr = s.broker.Open(ctx, target) })
+	_, err := s.auth.RedeemTicket(ctx, secret)
+	if err != nil {
+		cancel()
+	}
+	opening.Wait()
+	if err == nil {
+		return conn, openErr
+	}
+	if conn != nil {
+		_ = conn.Close()
+	}
+	return nil, err
 }
 
 // current is the ticket's session, if it is still the one of the ticket.

@@ -55,12 +55,24 @@ func (a *Authenticator) NewTicket(ctx context.Context, session models.Session, u
 	return secret, expires, nil
 }
 
+// Ticket gives the ticket that RedeemTicket would use up now, with the same
+// errors.
+func (a *Authenticator) Ticket(ctx context.Context, secret string) (models.Ticket, error) {
+	if !plausible(secret, ticketPrefix) {
+		return models.Ticket{}, noTicket()
+	}
+	return a.database.Ticket(ctx, Hash(secret), a.options.Now())
+}
+
 // RedeemTicket uses a ticket up. Errors: models.CodeTicketInvalid,
 // models.CodeTicketExpired, models.CodeTicketUsed.
 func (a *Authenticator) RedeemTicket(ctx context.Context, secret string) (models.Ticket, error) {
 	if !plausible(secret, ticketPrefix) {
-		return models.Ticket{}, models.Errorf(models.CodeTicketInvalid,
-			"this is no ticket; get one with POST /api/v1/sessions/ID/tickets")
+		return models.Ticket{}, noTicket()
 	}
 	return a.database.RedeemTicket(ctx, Hash(secret), a.options.Now())
+}
+
+func noTicket() error {
+	return models.Errorf(models.CodeTicketInvalid, "this is no ticket; get one with POST /api/v1/sessions/ID/tickets")
 }
