@@ -39,9 +39,9 @@ type agentRun struct {
 	suspect atomic.Bool
 }
 
-// startAgent runs the machine's agent, with the journal that the disk has.
+// startAgent runs the machine's agent, with the journal that the disk has. The
+// caller has the machine's lock.
 func (w *world) startAgent(m *machine) error {
-	m.mu.Lock()
 	m.runs++
 	run := &agentRun{world: w, machine: m, number: m.runs, life: newLife(),
 		exits:   make(chan driver.Exit, 64),
@@ -49,7 +49,6 @@ func (w *world) startAgent(m *machine) error {
 	}
 	durable := m.durable
 	m.current = run
-	m.mu.Unlock()
 	run.chance = newChance(w.plan.Seed, fmt.Sprintf("%s run %d", m.name, run.number))
 	if len(durable) > 0 {
 		if err := os.WriteFile(run.journal, durable, 0o600); err != nil {

@@ -63,10 +63,9 @@ type replicaRun struct {
 	commands atomic.Int64
 }
 
-// startReplica composes a replica as internal/server does, and starts it.
+// startReplica composes a replica as internal/server does, and starts it. The
+// caller has the slot's lock.
 func (w *world) startReplica(s *slot) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.runs++
 	r := &replicaRun{world: w, slot: s, name: fmt.Sprintf("replica %d", s.number), life: newLife()}
 	s.current = r

@@ -92,16 +92,13 @@ func (w *world) live() error {
 	}
 	defer w.history.close()
 	for i := range w.plan.Replicas {
-		s := &slot{number: i + 1}
-		w.slots = append(w.slots, s)
-		w.startReplica(s)
+		w.slots = append(w.slots, &slot{number: i + 1})
+		w.resume(w.slots[i])
 	}
 	for i := range w.plan.Machines {
 		m := newMachine(fmt.Sprintf("m%d", i+1), w.plan.Limit)
 		w.machines = append(w.machines, m)
-		if err := w.startAgent(m); err != nil {
-			return err
-		}
+		w.revive(m)
 	}
 	// Nothing goes wrong before the world is up: then it has a base line.
 	for _, m := range w.machines {
@@ -164,7 +161,9 @@ func (w *world) heal() {
 
 // resume starts a replica in the slot unless one runs.
 func (w *world) resume(s *slot) {
-	if s.running() == nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current == nil {
 		w.startReplica(s)
 	}
 }
@@ -172,9 +171,8 @@ func (w *world) resume(s *slot) {
 // revive starts the machine's agent unless one runs.
 func (w *world) revive(m *machine) {
 	m.mu.Lock()
-	away := m.current == nil && !m.lost
-	m.mu.Unlock()
-	if !away {
+	defer m.mu.Unlock()
+	if m.current != nil || m.lost {
 		return
 	}
 	if err := w.startAgent(m); err != nil {
@@ -182,16 +180,16 @@ func (w *world) revive(m *machine) {
 	}
 }
 
-// later does something in a while, unless faults end before: heal does it then.
+// later does something in a while, or when faults end.
 func (w *world) later(wait time.Duration, do func()) {
 	w.running.Go(func() {
 		timer := time.NewTimer(wait)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
-			do()
 		case <-w.healed:
 		}
+		do()
 	})
 }
 
