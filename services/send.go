@@ -122,7 +122,9 @@ func (d *CommandDispatcher) read(ctx context.Context, errands []errand, wanted, 
 func (d *CommandDispatcher) candidates(ctx context.Context, errands []errand, found map[string][]db.Outgoing, passed []db.Unsent) ([]string, error) {
 	var ids []string
 	add := func(of errand, commandID string, again bool) {
-		if again || !d.flows.flies(of.flow, commandID) && !d.recorders.of(of.agentID).holds(commandID, of.epoch) {
+		news := d.recorders.of(of.agentID)
+		ending := news.holds(commandID, 0) // by the control plane's own word, on no connection
+		if !ending && (again || !d.flows.flies(of.flow, commandID) && !news.holds(commandID, of.epoch)) {
 			ids = append(ids, commandID)
 		}
 	}
