@@ -92,7 +92,11 @@ bench-%: ## Run one benchmark, e.g. make bench-launch; QUICK=1 ends within 50 s
 
 .PHONY: sim
 sim: ## Run the simulation: SEEDS of them, from FIRST_SEED on
-	$(GO) run ./sim/cmd/sim -seeds $(SEEDS) -first $(FIRST_SEED)
+	cd sim && $(GO) test -run '^TestSeeds$$' -count=1 -timeout 2h -seeds $(SEEDS) -first $(FIRST_SEED)
+
+.PHONY: sim-bugs
+sim-bugs: ## Plant every known bug into a copy and show that the simulation finds it
+	cd sim && $(GO) test -run '^TestPlantedBugs$$' -count=1 -timeout 1h -bugs all
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser, each for FUZZTIME

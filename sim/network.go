@@ -58,20 +58,23 @@ func (n *network) dial(ctx context.Context, from *agentRun) (net.Conn, error) {
 	one := &link{world: n.world, agent: from, replica: to}
 	n.mu.Lock()
 	one.number = len(n.links) + 1
-	n.links = append(n.links, one)
-	n.mu.Unlock()
 	name := fmt.Sprintf("%s to %s, connection %d", from.machine.name, to.name, one.number)
 	c := newChance(n.world.plan.Seed, "link "+name)
 	one.near, one.far = newEnd(name), newEnd("far end of "+name)
 	one.up = newLane(one, c, one.far, true)
 	one.down = newLane(one, c, one.near, false)
 	one.near.out, one.far.out = one.up, one.down
+	n.links = append(n.links, one)
+	n.mu.Unlock()
 	select {
 	case to.listener.accepted <- one.far:
-		return one.near, nil
 	default:
 		return nil, errRefused
 	}
+	if to.life.over() || from.life.over() {
+		one.cut() // it crashed before the link was among those that it breaks
+	}
+	return one.near, nil
 }
 
 // all gives the links that satisfy the condition, in the order of their making.
@@ -89,7 +92,21 @@ func (l *link) open() bool {
 	return l.broken.IsZero() && l.torn.IsZero()
 }
 
-// number of the connection as the control plane counts, 0 before the welcome.
+// carries tells that the link is open and nothing that is sent is swallowed.
+func (l *link) carries() bool {
+	for _, one := range []*lane{l.up, l.down} {
+		one.mu.Lock()
+		swallowed := one.swallowed
+		one.mu.Unlock()
+		if swallowed {
+			return false
+		}
+	}
+	return l.open()
+}
+
+// epochNow is the number that the control plane gave the connection, 0
+// before the welcome.
 func (l *link) epochNow() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()

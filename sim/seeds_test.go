@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,8 +18,9 @@ import (
 var (
 	seeds   = flag.Int("seeds", 40, "how many seeds TestSeeds runs")
 	first   = flag.Uint64("first", 1, "the first of them")
-	one     = flag.Uint64("seed", 0, "run this seed alone, and show what the product logs")
+	one     = flag.Uint64("seed", 0, "run this seed alone")
 	keep    = flag.Bool("keep-going", false, "show every violation, not only those of the first seed that has one")
+	stopAt  = flag.String("stop-at", "", "end at the first seed with a violation of one of these invariants, with commas between")
 	verbose = flag.Bool("log", false, "show what the product logs")
 )
 
@@ -65,15 +68,21 @@ func TestSeeds(t *testing.T) {
 	began := time.Now()
 	var mu sync.Mutex
 	var total sim.Report
+	found := false
 	t.Run("seed", func(t *testing.T) {
 		for seed := from; seed < from+uint64(count); seed++ {
 			t.Run(fmt.Sprint(seed), func(t *testing.T) {
-				t.Parallel()
+				if *stopAt == "" {
+					t.Parallel()
+				} else if found {
+					t.Skip("found")
+				}
 				report := runSeed(t, schema, dir, seed, logger)
 				mu.Lock()
 				defer mu.Unlock()
-				if len(total.Violations) == 0 || *keep {
+				if len(total.Violations) == 0 || *keep || *stopAt != "" {
 					for _, violation := range report.Violations {
+						found = found || slices.Contains(strings.Split(*stopAt, ","), violation.Invariant)
 						t.Error(violation)
 					}
 				} else if len(report.Violations) > 0 {

@@ -227,15 +227,14 @@ func (w *world) shutDown() {
 	w.running.Wait()
 }
 
-// connected gives the open link that the agent's newest connection uses, and
-// nil while the two sides do not agree on one.
+// connected gives the link of the agent's newest connection that works, or nil.
 func (w *world) connected(m *machine) *link {
 	run := m.running()
 	if run == nil {
 		return nil
 	}
 	var newest *link
-	for _, l := range w.network.all(func(l *link) bool { return l.agent == run && l.open() && l.epochNow() > 0 }) {
+	for _, l := range w.network.all(func(l *link) bool { return l.agent == run && l.carries() && l.epochNow() > 0 }) {
 		if newest == nil || l.epochNow() > newest.epochNow() {
 			newest = l
 		}

@@ -1,0 +1,107 @@
+package sim
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Bug is a mistake that could be in the product and is not: a change of its
+// text that one of the invariants must notice. It is planted into a copy with
+// the compiler's -overlay, so the product knows nothing of it.
+type Bug struct {
+	Name string
+	// Invariants are those of which at least one must be violated.
+	Invariants []string
+	Edits      []Edit
+}
+
+// Edit replaces the only occurrence of Old in File, which is named from the
+// module's root.
+type Edit struct{ File, Old, New string }
+
+// Bugs lists the planted bugs.
+func Bugs() []Bug {
+	return []Bug{
+		{"epoch guard removed from WriteTransitions", []string{"H2"}, []Edit{{"db/transitions.go",
+			"case transition.Epoch != 0 && epochs[transition.AgentID] != transition.Epoch:",
+			"case transition.Epoch < 0:"}}},
+		{"epochs do not rise", []string{"H1"}, []Edit{{"db/agents.go", "epoch = before + 1", "epoch = max(before, 1)"}}},
+		{"an old socket's end unregisters the new one", []string{"H1"}, []Edit{{"websocket/hub.go",
+			"if h.connections[c.peer.AgentID] == c {", "if c != nil {"}}},
+		{"ended commands can be written again", []string{"D3"}, []Edit{{"db/transitions.go",
+			"u.command_id AND status NOT IN ('completed', 'failed')", "u.command_id"}}},
+		{"journal appends are not synced", []string{"D2"}, []Edit{{"agent/journal.go",
+			"		err = j.options.Sync(j.file)\n", "		_ = j.options.Sync\n"}}},
+		{"agent does not look into its journal for an outcome", []string{"D1", "D4"}, []Edit{{"agent/executor.go",
+			"if ended, over := e.journal.Outcome(t.commandID); over {", "if ended, over := e.journal.Outcome(t.commandID); over && ended.Code == \"never\" {"}}},
+		{"agent starts what it was told to stop", []string{"D4"}, []Edit{{"agent/effect.go",
+			"t.ref.Generation > 0 && t.ref.Generation <= e.journal.Stopped(t.ref.SessionID)", "t.ref.Generation < 0"}}},
+		{"agent does a session's commands side by side", []string{"D4", "R3", "R2", "R4"}, []Edit{{"agent/executor.go",
+			"		<-t.before\n", "		_ = t.before\n"}}},
+		{"dispatcher sends the newest command first", []string{"D4"}, []Edit{
+			{"services/send.go", "return cmp.Compare(a.Seq, b.Seq) })", "return cmp.Compare(b.Seq, a.Seq) })"},
+			{"services/send.go", "	overtaken := superseded(commands)\n", "	slices.Reverse(commands)\n	overtaken := make([]bool, len(commands))\n"}}},
+		{"recorder forgets a batch that failed", []string{"D6", "R1"}, []Edit{{"services/recorder.go",
+			"		err := r.transact(batch)\n		if err == nil {\n			return\n		}\n",
+			"		err := r.transact(batch)\n		if err != nil {\n			r.drop(batch)\n		}\n		if try > 0 {\n			return\n		}\n"}}},
+		{"recorder loses an end that it merges", []string{"D6", "R1"}, []Edit{{"services/recorder.go",
+			"	if known.End == nil {\n		known.End = said.End\n	}\n", "	if known.End == nil && known.AckedAt.IsZero() {\n		known.End = said.End\n	}\n"}}},
+		{"nothing is sent again on a new connection", []string{"D6", "R1"}, []Edit{{"db/outgoing.go",
+			"AND c.seq > %s AND c.sent_epoch < %s ORDER BY c.seq LIMIT %s`", "AND c.seq > %s AND c.sent_epoch < min(1, %s) ORDER BY c.seq LIMIT %s`"}}},
+		{"nothing is sent again for want of an acknowledgement", []string{"D6", "R1"}, []Edit{{"services/poll.go",
+			"for _, unanswered := range d.flows.overdue(time.Now()) {", "for _, unanswered := range d.flows.overdue(time.Now())[:0] {"}}},
+		{"the poll finds nothing", []string{"D6", "R1"}, []Edit{{"services/poll.go",
+			"	for _, agentID := range found {\n", "	for _, agentID := range found[:0] {\n"}}},
+		{"deadlines do not expire", []string{"D6", "R1"}, []Edit{{"services/poll.go",
+			"	for _, command := range overdue {\n", "	for _, command := range overdue[:0] {\n"}}},
+		{"reconciler issues a new command beside the open one", []string{"S2"}, []Edit{
+			{"db/commands.go", "(status NOT IN ('completed', 'failed') OR generation = $2)", "generation = $2"},
+			{"db/commands.go", "if err != nil || command.Status != models.CommandCompleted && command.Status != models.CommandFailed {", "if err != nil {"},
+			{"services/reconciler.go", "	if command == nil {\n", "	if command = nil; command == nil {\n"}}},
+		{"agent ignores the verdict to stop", []string{"R4"}, []Edit{{"agent/frames.go",
+			"if item.Verdict != wire.VerdictStop {", "if item.Verdict != \"\" {"}}},
+		{"session and command are launched in two transactions", []string{"D2"}, []Edit{
+			{"db/sessions.go", "		if err := d.insertCommand(ctx, t, launch.Command, now); err != nil {\n			return err\n		}\n		return t.recordSession(ctx, session, \"\", launch.Actor, now)\n	})\n",
+				"		return t.recordSession(ctx, session, \"\", launch.Actor, now)\n	})\n	if err == nil && !existed {\n		err = d.CreateCommand(ctx, &launch.Command, now)\n	}\n"}}},
+		{"an agent is gone as soon as it is not connected", []string{"H4"}, []Edit{{"services/plan.go",
+			"silence > limits.agentGone {", "silence >= 0 {"}}},
+		{"inventory takes what has just started for lost", []string{"R2", "R4"}, []Edit{{"services/inventory.go",
+			"	if now.Sub(session.StateSince) < i.options.Grace {\n		return nil\n	}\n", ""}}},
+	}
+}
+
+// Plant writes the bug's changed files into dir, and the overlay that has the
+// compiler read them in the place of root's; it gives the overlay's path.
+func (b Bug) Plant(root, dir string) (overlay string, err error) {
+	replaced, texts := map[string]string{}, map[string][]byte{}
+	for _, edit := range b.Edits {
+		path := filepath.Join(root, edit.File)
+		text, changed := texts[path]
+		if !changed {
+			if text, err = os.ReadFile(path); err != nil {
+				return "", fmt.Errorf("plant %q: %w", b.Name, err)
+			}
+		}
+		if found := bytes.Count(text, []byte(edit.Old)); found != 1 {
+			return "", fmt.Errorf("plant %q: %s has the text %d times, not once; the table of bugs must follow the product: %s",
+				b.Name, edit.File, found, edit.Old)
+		}
+		texts[path] = bytes.Replace(text, []byte(edit.Old), []byte(edit.New), 1)
+	}
+	for path, text := range texts {
+		copied := filepath.Join(dir, fmt.Sprintf("%d-%s", len(replaced), filepath.Base(path)))
+		if err := os.WriteFile(copied, text, 0o600); err != nil {
+			return "", fmt.Errorf("plant %q: %w", b.Name, err)
+		}
+		replaced[path] = copied
+	}
+	content, err := json.Marshal(map[string]any{"Replace": replaced})
+	if err != nil {
+		return "", fmt.Errorf("plant %q: %w", b.Name, err)
+	}
+	overlay = filepath.Join(dir, "overlay.json")
+	return overlay, os.WriteFile(overlay, content, 0o600)
+}
