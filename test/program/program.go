@@ -70,7 +70,14 @@ type Program struct {
 // Start runs the binary. It is killed with the test, if it still runs then.
 func Start(t *testing.T, env []string, args ...string) *Program {
 	t.Helper()
-	p := &Program{t: t, command: exec.Command(Binary(t), args...), lines: make(chan string, 1000),
+	return StartBinary(t, Binary(t), env, args...)
+}
+
+// StartBinary is Start with another binary, such as one that was built for a
+// test.
+func StartBinary(t *testing.T, path string, env []string, args ...string) *Program {
+	t.Helper()
+	p := &Program{t: t, command: exec.Command(path, args...), lines: make(chan string, 1000),
 		exited: make(chan struct{}), Log: &Buffer{}}
 	p.command.Env = append(os.Environ(), env...)
 	p.command.Stderr = p.Log
@@ -115,6 +122,17 @@ func (p *Program) Line(text string) string {
 		case <-timeout:
 			p.t.Fatalf("the program did not print %q within %v:\n%s", text, startWithin, p.Log)
 		}
+	}
+}
+
+// Exited is closed when the program has ended.
+func (p *Program) Exited() <-chan struct{} { return p.exited }
+
+// Signal sends the program a signal, such as one that pauses it.
+func (p *Program) Signal(signal syscall.Signal) {
+	p.t.Helper()
+	if err := p.command.Process.Signal(signal); err != nil {
+		p.t.Fatal(err)
 	}
 }
 
