@@ -15,6 +15,9 @@ import (
 	"github.com/streamspace/streamspace/models"
 )
 
+// stopWithin is far more than a replica needs to stop, in virtual time.
+const stopWithin = 2 * time.Minute
+
 // templateName is what every session runs.
 const templateName = "desk"
 
@@ -220,10 +223,20 @@ func (w *world) shutDown() {
 			stopping.Go(r.stop)
 		}
 	}
-	stopping.Wait()
+	stopped := make(chan struct{})
+	go func() {
+		stopping.Wait()
+		close(stopped)
+	}()
+	select {
+	case <-stopped:
+	case <-time.After(stopWithin):
+		w.violate("H3", "", "a replica does not stop within %v", stopWithin)
+	}
 	for _, l := range w.network.all(func(*link) bool { return true }) {
 		l.cut()
 	}
+	<-stopped
 	w.running.Wait()
 }
 
