@@ -1,23 +1,59 @@
 package robustness
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 // Everything that is accepted is done once and nothing else is, whatever
 // happens. The table at the end tells how long each recovery took.
 func TestFaults(t *testing.T) {
 	r := &report{}
 	t.Run("all", func(t *testing.T) {
-		for name, fault := range map[string]func(*testing.T, *report){
-			"kill up":           killUp,
-			"kill server":       func(t *testing.T, r *report) { killServer(t, r, "") },
-			"kill server on PG": func(t *testing.T, r *report) { killServer(t, r, startPostgres(t).database("streamspace")) },
-			"kill agent":        killAgent,
-		} {
-			t.Run(name, func(t *testing.T) {
+		for _, one := range faults() {
+			t.Run(one.name, func(t *testing.T) {
 				t.Parallel()
-				fault(t, r)
+				one.run(t, r)
 			})
 		}
 	})
 	r.print(t)
+}
+
+// fault is what happens in a world of its own.
+type fault struct {
+	name string
+	run  func(*testing.T, *report)
+}
+
+// faults lists those that last longest first, for they mostly wait.
+func faults() []fault {
+	on := func(engine string, run func(t *testing.T, r *report, database string)) func(*testing.T, *report) {
+		return func(t *testing.T, r *report) {
+			database := ""
+			if engine == postgresql {
+				database = startPostgres(t).database("streamspace")
+			}
+			run(t, r, database)
+		}
+	}
+	paused := func(duration time.Duration) func(*testing.T, *report, string) {
+		return func(t *testing.T, r *report, database string) { pause(t, r, database, duration) }
+	}
+	stalled := func(hold func(*world) func()) func(*testing.T, *report, string) {
+		return func(t *testing.T, r *report, database string) { stall(t, r, database, hold) }
+	}
+	return []fault{
+		{"long pause on SQLite", on(sqlite, paused(40*time.Second))},
+		{"long pause on PostgreSQL", on(postgresql, paused(40*time.Second))},
+		{"short pause on SQLite", on(sqlite, paused(5*time.Second))},
+		{"short pause on PostgreSQL", on(postgresql, paused(5*time.Second))},
+		{"stall on SQLite", on(sqlite, stalled(holdSQLite))},
+		{"stall on PostgreSQL", on(postgresql, stalled(holdPostgres))},
+		{"crash of PostgreSQL", stopPostgres},
+		{"kill up", killUp},
+		{"kill agent", killAgent},
+		{"kill server on SQLite", on(sqlite, killServer)},
+		{"kill server on PostgreSQL", on(postgresql, killServer)},
+	}
 }

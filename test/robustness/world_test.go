@@ -37,6 +37,8 @@ type world struct {
 	t      *testing.T
 	binary string
 	dir    string
+	// dataDir is the control plane's.
+	dataDir string
 	// listen is where the control plane serves, at every start, and address the
 	// same as a URL.
 	listen, address string
@@ -62,7 +64,7 @@ func newWorld(t *testing.T, binary, database string) *world {
 	dir := t.TempDir()
 	program.Reap(t, dir)
 	listen := net.JoinHostPort("127.0.0.1", strconv.Itoa(freePort(t)))
-	w := &world{t: t, binary: binary, dir: dir, listen: listen, address: "http://" + listen, agentServer: "http://" + listen,
+	w := &world{t: t, binary: binary, dir: dir, dataDir: filepath.Join(dir, "data"), listen: listen, address: "http://" + listen, agentServer: "http://" + listen,
 		database: database, pids: map[string]int{}}
 	w.faults = newFailpoints(t, filepath.Join(w.agentDir(), "failpoints")) // beside the sessions
 	return w
@@ -91,24 +93,18 @@ func (w *world) engine() string {
 	return postgresql
 }
 
-func (w *world) serverDir() string { return filepath.Join(w.dir, "data") }
-func (w *world) agentDir() string  { return filepath.Join(w.dir, "data", "agent") }
+// agentDir is where up has its agent's directory, for agents apart too.
+func (w *world) agentDir() string { return filepath.Join(w.dir, "data", "agent") }
 
 // startServer starts the control plane and waits until it serves.
 func (w *world) startServer() {
 	w.t.Helper()
-	w.server = w.runServer(w.listen, w.serverDir())
-}
-
-func (w *world) runServer(listen, dataDir string) *program.Program {
-	w.t.Helper()
-	args := []string{"server", "--data-dir", dataDir, "--listen", listen}
+	args := []string{"server", "--data-dir", w.dataDir, "--listen", w.listen}
 	if w.database != "" {
 		args = append(args, "--database", w.database)
 	}
-	server := program.StartBinary(w.t, w.binary, w.faults.env(), args...)
-	server.Line("StreamSpace serves on")
-	return server
+	w.server = program.StartBinary(w.t, w.binary, w.faults.env(), args...)
+	w.server.Line("StreamSpace serves on")
 }
 
 // startAgent starts an agent that runs apart, and waits until it is connected.
@@ -151,12 +147,12 @@ func (w *world) online() {
 // startUp starts control plane and agent in one process.
 func (w *world) startUp() {
 	w.t.Helper()
-	args := []string{"up", "--data-dir", w.serverDir(), "--listen", w.listen, "--log-level", "info"}
+	args := []string{"up", "--data-dir", w.dataDir, "--listen", w.listen, "--log-level", "info"}
 	w.server = program.StartBinary(w.t, w.binary, w.faults.env(), args...)
 	w.server.Line("/login?token=")
 }
 
-func (w *world) api() *client.Client { return program.Admin(w.t, w.address, w.serverDir()) }
+func (w *world) api() *client.Client { return program.Admin(w.t, w.address, w.dataDir) }
 
 // ids makes the names of new sessions.
 func (w *world) ids(count int) []string {
