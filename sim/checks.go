@@ -67,6 +67,7 @@ func (w *world) judge() error {
 	j.capacity()
 	j.effectsOnce()
 	j.wire()
+	j.replaced()
 	j.staleFrames()
 	j.promises()
 	j.ends()

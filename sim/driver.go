@@ -65,6 +65,9 @@ func (d simDriver) Start(ctx context.Context, spec driver.Spec) (driver.Runtime,
 	c, strikes := d.run.chance, d.run.world.faults.strikes
 	deaf := strikes(EffectDeaf, c, 0.15)
 	before, after := c.between(20*time.Millisecond, 800*time.Millisecond), c.between(5*time.Millisecond, 300*time.Millisecond)
+	if c.happens(0.3) { // within the time in which news of a command gathers
+		before, after = c.between(0, 5*time.Millisecond), c.between(0, 2*time.Millisecond)
+	}
 	if deaf {
 		before += c.between(time.Second, 6*time.Second)
 	}
@@ -87,13 +90,20 @@ func (d simDriver) Start(ctx context.Context, spec driver.Spec) (driver.Runtime,
 	if err := d.wait(ctx, after, true); err != nil {
 		return driver.Runtime{}, err
 	}
+	if strikes(RuntimeExit, c, 0.15) {
+		d.run.world.later(c.between(10*time.Millisecond, 5*time.Second), func() { d.run.machine.expire(spec.Ref) })
+	}
 	return driver.Runtime{Ref: spec.Ref, Protocol: models.ProtocolVNC, StartedAt: since}, nil
 }
 
 // Stop implements driver.Driver.
 func (d simDriver) Stop(ctx context.Context, ref driver.Ref) error {
 	c, strikes := d.run.chance, d.run.world.faults.strikes
-	if err := d.wait(ctx, c.between(10*time.Millisecond, 500*time.Millisecond), false); err != nil {
+	before := c.between(10*time.Millisecond, 500*time.Millisecond)
+	if c.happens(0.3) {
+		before = c.between(0, 5*time.Millisecond)
+	}
+	if err := d.wait(ctx, before, false); err != nil {
 		return err
 	}
 	// A stop that fails is tried again by reconciliation, after its own time.

@@ -13,6 +13,8 @@ type frame struct {
 	// kind is empty for control frames.
 	kind wire.Type
 	said said
+	// closing is the status of a close frame, or 0.
+	closing int
 }
 
 // said is what the simulation needs to know of any message.
@@ -50,7 +52,9 @@ func cutFrame(stream []byte) (first frame, rest []byte, whole bool) {
 		return frame{}, stream, false
 	}
 	first.raw = append([]byte(nil), stream[:end]...)
-	if stream[0]&0x0f == 1 {
+	if opcode := stream[0] & 0x0f; opcode == 8 && !masked && length >= 2 {
+		first.closing = int(binary.BigEndian.Uint16(first.raw[head:]))
+	} else if opcode == 1 {
 		content := append([]byte(nil), first.raw[head:]...)
 		for i := range content {
 			if masked {

@@ -3,6 +3,8 @@ package sim
 import (
 	"time"
 
+	"github.com/coder/websocket"
+
 	"github.com/streamspace/streamspace/models"
 	"github.com/streamspace/streamspace/wire"
 )
@@ -176,6 +178,23 @@ func (j judgement) wire() {
 				id, p.link.epochNow())
 		}
 		newest[on] = max(newest[on], seq[id])
+	}
+}
+
+// replaced judges H1 where connections end: the hub ends one because of a newer
+// one only if there is a newer one.
+func (j judgement) replaced() {
+	next, newest := 0, map[string]int64{}
+	for _, p := range j.passages {
+		for ; next < len(j.changes) && j.changes[next].at <= j.since(p.at); next++ {
+			if c := j.changes[next]; c.kind == "epoch" {
+				newest[c.agent] = c.sentNow
+			}
+		}
+		agent, epoch := p.link.agent.machine.name, p.link.epochNow()
+		if p.closing == int(websocket.StatusPolicyViolation) && epoch != 0 && newest[agent] <= epoch {
+			j.world.violateAt(j.since(p.at), "H1", "", "connection %d of %s, the newest, was ended for a newer one", epoch, agent)
+		}
 	}
 }
 

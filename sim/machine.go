@@ -46,7 +46,7 @@ type machine struct {
 	runs, restarts int
 	// lost is set when the machine never comes back.
 	lost bool
-	// up are the times in which an agent ran.
+	// current is the agent's process, nil while there is none.
 	current *agentRun
 }
 
@@ -98,14 +98,17 @@ func (m *machine) list() []driver.Ref {
 	return refs
 }
 
-// expire ends a runtime as if its own program had ended.
+// expire ends a runtime, if it is there, as if its own program had ended.
 func (m *machine) expire(ref driver.Ref) {
 	m.mu.Lock()
-	delete(m.runtimes, ref)
-	m.note(m.runs, effectExit, ref)
+	_, there := m.runtimes[ref]
+	if there {
+		delete(m.runtimes, ref)
+		m.note(m.runs, effectExit, ref)
+	}
 	run := m.current
 	m.mu.Unlock()
-	if run != nil {
+	if there && run != nil {
 		run.exited(ref)
 	}
 }

@@ -83,6 +83,11 @@ func (w *world) unsettled() (left []unsettled) {
 	}
 	for _, m := range w.machines {
 		if m.lost {
+			for _, s := range w.slots {
+				if r := s.running(); r != nil && r.hub.IsAgentConnected(m.name) {
+					add("H1", "", "agent %s is lost, and connected to %s", m.name, r.name)
+				}
+			}
 			continue
 		}
 		w.agentUnsettled(m, add)

@@ -16,12 +16,14 @@ type passage struct {
 	arrived bool
 	kind    wire.Type
 	said    said
+	// closing is the status with which the replica ends the connection, or 0.
+	closing int
 	// durable tells, of an agent's word on a command, whether the journal on
 	// disk said the same when the word was sent.
 	durable bool
 }
 
-// wireLog is every frame about a command, and every welcome, in the order of
+// wireLog is every frame about a command, every welcome and every end, in the order of
 // events. Safe for concurrent use.
 type wireLog struct {
 	mu       sync.Mutex
@@ -29,7 +31,7 @@ type wireLog struct {
 }
 
 func (w *wireLog) sent(on *link, up bool, one frame) {
-	p := passage{at: time.Now(), link: on, up: up, kind: one.kind, said: one.said, durable: true}
+	p := passage{at: time.Now(), link: on, up: up, kind: one.kind, said: one.said, closing: one.closing, durable: true}
 	if up && one.said.CommandID != "" {
 		p.durable = on.agent.remembers(one.kind, one.said.CommandID)
 	}
@@ -41,7 +43,7 @@ func (w *wireLog) arrived(on *link, up bool, one frame) {
 }
 
 func (w *wireLog) add(p passage) {
-	if p.said.CommandID == "" && p.kind != wire.TypeWelcome {
+	if p.said.CommandID == "" && p.kind != wire.TypeWelcome && p.closing == 0 {
 		return
 	}
 	w.mu.Lock()
