@@ -59,7 +59,7 @@ func hijack(w http.ResponseWriter) (net.Conn, error) {
 		_ = conn.Close()
 		return nil, err
 	}
-	return unread(conn, buffered.Reader), nil
+	return unread(direct(conn), buffered.Reader), nil
 }
 
 // unread gives conn together with what was read of it already.

@@ -49,6 +49,7 @@ func Dial(ctx context.Context, options DialOptions) (net.Conn, error) {
 	request.Header.Set(wire.HeaderAgentKey, options.Key)
 	transport := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, TLSClientConfig: options.TLS, DisableKeepAlives: true,
+		DialContext: dialDirect,
 		// An upgrade exists in HTTP/1.1 alone.
 		Protocols: http1(),
 	}
@@ -70,6 +71,14 @@ func (o DialOptions) address() *url.URL {
 	return address
 }
 
+func dialDirect(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return direct(conn), nil
+}
+
 func http1() *http.Protocols {
 	protocols := &http.Protocols{}
 	protocols.SetHTTP1(true)
@@ -85,8 +94,7 @@ func refused(response *http.Response) error {
 }
 
 // upgradedConn reads through the response's body, which has what came together
-// with the answer, and writes to the connection itself, so that the kernel can
-// move a session's bytes without this process copying them.
+// with the answer, and writes to the connection itself.
 type upgradedConn struct {
 	net.Conn
 	body io.ReadWriteCloser
@@ -94,9 +102,6 @@ type upgradedConn struct {
 
 // Read implements net.Conn.
 func (c *upgradedConn) Read(into []byte) (int, error) { return c.body.Read(into) }
-
-// ReadFrom implements io.ReaderFrom.
-func (c *upgradedConn) ReadFrom(source io.Reader) (int64, error) { return io.Copy(c.Conn, source) }
 
 // CloseWrite ends this direction alone, where the connection can.
 func (c *upgradedConn) CloseWrite() error { return closeWrite(c.Conn) }

@@ -18,6 +18,7 @@ const lingerFor = 2 * time.Second
 // and the other one gets two more seconds. An end by either side is
 // no error; ctx's end and broken connections are.
 func Join(ctx context.Context, a, b net.Conn) error {
+	a, b = direct(a), direct(b)
 	closeBoth := func() { _, _ = a.Close(), b.Close() }
 	defer closeBoth()
 	defer context.AfterFunc(ctx, closeBoth)()
@@ -30,11 +31,11 @@ func Join(ctx context.Context, a, b net.Conn) error {
 	var there, back error
 	var directions sync.WaitGroup
 	directions.Go(func() {
-		_, there = io.Copy(b, a)
+		there = pass(b, a)
 		ended(b)
 	})
 	directions.Go(func() {
-		_, back = io.Copy(a, b)
+		back = pass(a, b)
 		ended(a)
 	})
 	directions.Wait()
@@ -43,6 +44,12 @@ func Join(ctx context.Context, a, b net.Conn) error {
 		return ctx.Err()
 	}
 	return errors.Join(brokenOnly(there), brokenOnly(back))
+}
+
+// pass copies until from has ended.
+func pass(to, from net.Conn) error {
+	_, err := io.CopyBuffer(onlyWriter{to}, onlyReader{from}, make([]byte, chunk))
+	return err
 }
 
 // brokenOnly leaves out what our own closing causes.

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -38,7 +39,7 @@ func ServeViewer(w http.ResponseWriter, r *http.Request, stream net.Conn, option
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
 	defer func() { _ = stream.Close() }()
-	socket, err := ws.Accept(w, r, &ws.AcceptOptions{
+	socket, err := ws.Accept(directly{w}, r, &ws.AcceptOptions{
 		Subprotocols: []string{subprotocol}, OriginPatterns: options.OriginPatterns,
 		// Pictures are compressed already, and the processor is what is scarce.
 		CompressionMode: ws.CompressionDisabled,
@@ -64,6 +65,19 @@ func ServeViewer(w http.ResponseWriter, r *http.Request, stream net.Conn, option
 	_ = socket.CloseNow()
 	viewing.Wait()
 	return errors.Join(there, back)
+}
+
+// directly makes the connection that is hijacked a direct one.
+type directly struct{ http.ResponseWriter }
+
+// Hijack implements http.Hijacker.
+func (d directly) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := http.NewResponseController(d.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	conn = direct(conn)
+	return conn, bufio.NewReadWriter(buffered.Reader, bufio.NewWriter(conn)), nil
 }
 
 // toViewer passes the session's bytes on until the session's end of the stream
