@@ -95,18 +95,19 @@ func (a *Agent) tellFacilities(c *connection, needs, told []string) []string {
 func (a *Agent) takeInventory(c *connection) error {
 	ctx, cancel := context.WithTimeout(c.over, inventoryWithin)
 	defer cancel()
+	began := time.Now()
 	runtimes, err := a.config.Driver.Inventory(ctx)
 	if err != nil {
 		return err
 	}
-	a.census.replace(runtimes)
+	running := a.census.replace(runtimes, began)
 	if !c.negotiated {
 		return nil
 	}
-	items := make([]wire.InventoryItem, 0, len(runtimes))
-	for _, running := range runtimes {
+	items := make([]wire.InventoryItem, 0, len(running))
+	for _, ref := range running {
 		items = append(items, wire.InventoryItem{
-			SessionID: running.SessionID, Generation: running.Generation, State: string(models.SessionRunning),
+			SessionID: ref.SessionID, Generation: ref.Generation, State: string(models.SessionRunning),
 		})
 	}
 	a.exits.inventoried()
@@ -145,16 +146,17 @@ func machineMemory() string {
 // census counts the sessions that run, for heartbeats, without asking the
 // driver. Each inventory corrects it. Safe for concurrent use.
 type census struct {
-	mu      sync.Mutex
-	running map[driver.Ref]struct{}
+	mu sync.Mutex
+	// running has when each was started or first listed.
+	running map[driver.Ref]time.Time
 }
 
-func newCensus() *census { return &census{running: map[driver.Ref]struct{}{}} }
+func newCensus() *census { return &census{running: map[driver.Ref]time.Time{}} }
 
 func (c *census) started(ref driver.Ref) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.running[ref] = struct{}{}
+	c.running[ref] = time.Now()
 }
 
 // stopped forgets the session up to ref's generation.
@@ -168,13 +170,29 @@ func (c *census) stopped(ref driver.Ref) {
 	}
 }
 
-func (c *census) replace(runtimes []driver.Runtime) {
+// replace takes a list that was begun at the given time, and gives what runs:
+// the list, and what was started since then. The list may have missed that, and
+// the control plane, which may already know of it, would take it for lost.
+func (c *census) replace(runtimes []driver.Runtime, began time.Time) (running []driver.Ref) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	clear(c.running)
+	before := c.running
+	c.running = make(map[driver.Ref]time.Time, len(runtimes))
 	for _, one := range runtimes {
-		c.running[one.Ref] = struct{}{}
+		since, known := before[one.Ref]
+		if !known {
+			since = began
+		}
+		c.running[one.Ref] = since
+		running = append(running, one.Ref)
 	}
+	for ref, since := range before {
+		if _, listed := c.running[ref]; !listed && !since.Before(began) {
+			c.running[ref] = since
+			running = append(running, ref)
+		}
+	}
+	return running
 }
 
 func (c *census) count() int {
