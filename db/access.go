@@ -40,7 +40,7 @@ func (d *Database) User(ctx context.Context, userID string) (models.User, error)
 		return user, models.Errorf(models.CodeUnauthenticated, "the token's user no longer exists")
 	}
 	if err != nil {
-		return user, fmt.Errorf("read user: %w", err)
+		return user, fmt.Errorf("read user: %w", outage(err))
 	}
 	return user, nil
 }
@@ -69,7 +69,7 @@ func (d *Database) TokenByHash(ctx context.Context, kind, hash string, now time.
 		return token, models.Errorf(models.CodeUnauthenticated, "the token is not known or has expired")
 	}
 	if err != nil {
-		return token, fmt.Errorf("read token: %w", err)
+		return token, fmt.Errorf("read token: %w", outage(err))
 	}
 	return token, nil
 }

@@ -221,7 +221,7 @@ func (d *Database) Agent(ctx context.Context, agentID string) (models.Agent, err
 		return agent, agentUnknown(agentID)
 	}
 	if err != nil {
-		return agent, fmt.Errorf("read agent: %w", err)
+		return agent, fmt.Errorf("read agent: %w", outage(err))
 	}
 	return agent, nil
 }

@@ -66,7 +66,7 @@ func (d *Database) Command(ctx context.Context, commandID string) (models.AgentC
 		return command, commandUnknown(commandID)
 	}
 	if err != nil {
-		return command, fmt.Errorf("read command: %w", err)
+		return command, fmt.Errorf("read command: %w", outage(err))
 	}
 	return command, nil
 }

@@ -115,7 +115,7 @@ func (d *Database) CountStuck(ctx context.Context, before map[models.SessionStat
 		var count int
 		if err := d.queryRow(ctx, `SELECT count(*) FROM sessions WHERE state = $1 AND state_since < $2`,
 			string(state), d.at(since)).Scan(&count); err != nil {
-			return nil, fmt.Errorf("count stuck sessions: %w", err)
+			return nil, fmt.Errorf("count stuck sessions: %w", outage(err))
 		}
 		counts[state] = count
 	}

@@ -182,7 +182,7 @@ func (d *Database) Session(ctx context.Context, sessionID string) (models.Sessio
 		return session, sessionUnknown(sessionID)
 	}
 	if err != nil {
-		return session, fmt.Errorf("read session: %w", err)
+		return session, fmt.Errorf("read session: %w", outage(err))
 	}
 	return session, nil
 }

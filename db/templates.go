@@ -52,7 +52,7 @@ func (d *Database) Template(ctx context.Context, name string) (models.Template, 
 			"there is no template %q; `streamspace templates list` shows them", name)
 	}
 	if err != nil {
-		return template, fmt.Errorf("read template: %w", err)
+		return template, fmt.Errorf("read template: %w", outage(err))
 	}
 	return template, nil
 }

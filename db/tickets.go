@@ -36,7 +36,7 @@ func (d *Database) Ticket(ctx context.Context, hash string, now time.Time) (mode
 	defer cancel()
 	ticket, err := scanTicket(d.queryRow(ctx, selectTicket, hash), now)
 	if err != nil {
-		return models.Ticket{}, fmt.Errorf("read ticket: %w", err)
+		return models.Ticket{}, fmt.Errorf("read ticket: %w", outage(err))
 	}
 	return ticket, nil
 }

@@ -43,7 +43,7 @@ func (t *tx) row(ctx context.Context, query string, args ...any) *sql.Row {
 func (d *Database) write(ctx context.Context, what string, work func(context.Context, *tx) error) error {
 	changed, err := d.transact(ctx, work)
 	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return fmt.Errorf("%s: %w", what, outage(err))
 	}
 	if d.options.SessionChanged != nil {
 		for _, sessionID := range changed {
@@ -114,19 +114,19 @@ func queryAll[T any](ctx context.Context, d *Database, what string, scan func(sc
 	defer cancel()
 	rows, err := d.handle.QueryContext(ctx, d.dialect(query), args...)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
+		return nil, fmt.Errorf("%s: %w", what, outage(err))
 	}
 	defer rows.Close()
 	var all []T
 	for rows.Next() {
 		one, err := scan(rows)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", what, err)
+			return nil, fmt.Errorf("%s: %w", what, outage(err))
 		}
 		all = append(all, one)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
+		return nil, fmt.Errorf("%s: %w", what, outage(err))
 	}
 	return all, nil
 }

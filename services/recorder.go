@@ -316,8 +316,8 @@ func (r *recorder) write(batch []db.Transition, stop <-chan struct{}) {
 			return
 		}
 		r.logger.Error("write what became of commands", "commands", len(batch), "try", try, "error", err)
-		if try >= recordTries && r.database.Ping(context.Background()) == nil {
-			// The database answers, so something in the batch is what it refuses.
+		if try >= recordTries && models.CodeOf(err) != models.CodeUnavailable && r.database.Ping(context.Background()) == nil {
+			// The database works, so something in the batch is what it refuses.
 			r.divide(batch, stop)
 			return
 		}
