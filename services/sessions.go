@@ -126,9 +126,13 @@ func (s *Sessions) earlier(ctx context.Context, request LaunchRequest, hash stri
 
 // place selects and reserves until both agree on an agent.
 func (s *Sessions) place(ctx context.Context, request LaunchRequest, template models.Template, hash string) (models.Session, bool, error) {
+	criteria := request.criteria(template)
+	// Replicas share PostgreSQL, and this one sends nothing itself to an agent
+	// that another one is connected to. SQLite has one replica.
+	criteria.AllowDisconnected = s.database.Engine() == db.Postgres
 	var refused error
 	for range placements {
-		agent, err := s.selector.SelectAgent(ctx, request.criteria(template))
+		agent, err := s.selector.SelectAgent(ctx, criteria)
 		if err != nil {
 			return models.Session{}, false, err
 		}

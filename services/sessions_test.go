@@ -135,6 +135,25 @@ func TestLaunchSaysWhatToInstall(t *testing.T) {
 	}
 }
 
+// The API may reach any replica, and with it every agent.
+func TestLaunchTakesAnAgentOfAnotherReplica(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, database *db.Database) {
+		w := newWorld(t, database, services.DispatcherOptions{})
+		w.register(models.Agent{ID: "a"})
+		if _, err := database.ConnectAgent(t.Context(), "a", w.clock.Now()); err != nil { // as another replica would
+			t.Fatal(err)
+		}
+		session, _, err := w.sessions.Launch(t.Context(), services.LaunchRequest{Template: "desk", Owner: w.owner})
+		if database.Engine() == db.SQLite { // which has no other replica
+			mustCode(t, err, models.CodeNoSuitableAgent)
+			return
+		}
+		if err != nil || session.AgentID != "a" {
+			t.Errorf("%+v, %v", session, err)
+		}
+	})
+}
+
 func TestRacingLaunchesNeverOverfillAgents(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, database *db.Database) {
 		w := newWorld(t, database, services.DispatcherOptions{})
