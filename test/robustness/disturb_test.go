@@ -139,6 +139,9 @@ func stall(t *testing.T, r *report, database string, hold func(*world) (release 
 	ready()
 	launches, stops := w.launching(beginning), w.stopping(ending)
 	lasts(stallFor)
+	if accepted := launches.count() + stops.count(); accepted > 0 {
+		t.Errorf("%d requests were accepted that cannot have been written", accepted)
+	}
 	release()
 	one.over()
 	launches.accepted()

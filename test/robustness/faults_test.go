@@ -43,14 +43,23 @@ func faults() []fault {
 	stalled := func(hold func(*world) func()) func(*testing.T, *report, string) {
 		return func(t *testing.T, r *report, database string) { stall(t, r, database, hold) }
 	}
+	lost := func(toAgent bool) func(*testing.T, *report) {
+		return func(t *testing.T, r *report) { loseOneWay(t, r, toAgent) }
+	}
 	return []fault{
+		{"full disk of the agent", fillAgentDisk},
 		{"long pause on SQLite", on(sqlite, paused(40*time.Second))},
 		{"long pause on PostgreSQL", on(postgresql, paused(40*time.Second))},
+		{"pause of a replica", pauseReplica},
+		{"packets to the agent lost", lost(true)},
+		{"packets to the server lost", lost(false)},
 		{"short pause on SQLite", on(sqlite, paused(5*time.Second))},
 		{"short pause on PostgreSQL", on(postgresql, paused(5*time.Second))},
 		{"stall on SQLite", on(sqlite, stalled(holdSQLite))},
 		{"stall on PostgreSQL", on(postgresql, stalled(holdPostgres))},
 		{"crash of PostgreSQL", stopPostgres},
+		{"crash of a replica", killReplica},
+		{"full disk of the server", fillServerDisk},
 		{"kill up", killUp},
 		{"kill agent", killAgent},
 		{"kill server on SQLite", on(sqlite, killServer)},

@@ -171,6 +171,7 @@ type asked struct {
 	w       *world
 	pending sync.WaitGroup
 	mu      sync.Mutex
+	done    int
 	failed  error
 }
 
@@ -202,11 +203,13 @@ func (w *world) ask(ids []string, request func(context.Context, string) error) *
 	a := &asked{w: w}
 	for _, id := range ids {
 		a.pending.Go(func() {
-			if err := insist(id, request); err != nil {
-				a.mu.Lock()
-				a.failed = errors.Join(a.failed, err)
-				a.mu.Unlock()
+			err := insist(id, request)
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			if err == nil {
+				a.done++
 			}
+			a.failed = errors.Join(a.failed, err)
 		})
 	}
 	return a
@@ -218,15 +221,19 @@ func insist(id string, request func(context.Context, string) error) error {
 	defer cancel()
 	again := time.NewTicker(50 * time.Millisecond)
 	defer again.Stop()
+	var refused error
 	for {
 		err := request(ctx, id)
 		if err == nil {
 			return nil
 		}
+		if ctx.Err() == nil {
+			refused = err // rather than that the time is over
+		}
 		select {
 		case <-again.C:
 		case <-ctx.Done():
-			return fmt.Errorf("session %s: nothing was accepted: %w", id, err)
+			return fmt.Errorf("session %s: nothing was accepted: %w", id, refused)
 		}
 	}
 }
@@ -238,6 +245,13 @@ func (a *asked) accepted() {
 	if a.failed != nil {
 		a.w.t.Fatal(a.failed)
 	}
+}
+
+// count tells how many are so far.
+func (a *asked) count() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.done
 }
 
 // launch launches sessions where nothing is disturbed.
