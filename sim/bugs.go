@@ -69,8 +69,9 @@ func Bugs() []Bug {
 				"	if err == nil && !existed {\n		err = d.CreateCommand(ctx, &launch.Command, now)\n	}\n	return session, existed, err\n}\n\nfunc (d *Database) earlierLaunch"}}},
 		{"an agent is gone as soon as it is not connected", []string{"H4"}, []Edit{{"services/plan.go",
 			"silence > limits.agentGone {", "silence >= 0 {"}}},
-		{"inventory takes what has just started for lost", []string{"R2", "R4"}, []Edit{{"services/inventory.go",
-			"	if now.Sub(session.StateSince) < i.options.Grace {\n		return nil\n	}\n", ""}}},
+		{"what starts while it is listed is taken for lost", []string{"R2", "R4"}, []Edit{
+			{"agent/report.go", "!listed && !since.Before(began)", "!listed && since.IsZero()"},
+			{"services/inventory.go", "	if now.Sub(session.StateSince) < i.options.Grace {\n		return nil\n	}\n", ""}}},
 	}
 }
 

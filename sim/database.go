@@ -28,7 +28,9 @@ type storage struct {
 	life   *life
 	faults *faults
 	chance *chance
-	// stamp gives what the history's triggers note of who writes, and when.
+	// healed ends what is slow.
+	healed <-chan struct{}
+	// by gives what the history's triggers note of who writes, and when.
 	by func() (at int64, replica int64)
 	// atCommit is called before and after each commit; it may end the life.
 	atCommit func(done bool)
@@ -91,6 +93,8 @@ func (s *storage) wait(ctx context.Context, duration time.Duration) error {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return nil
+	case <-s.healed:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

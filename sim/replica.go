@@ -71,7 +71,7 @@ func (w *world) startReplica(s *slot) {
 	s.current = r
 	logger := w.options.Logger.With("on", r.name, "run", s.runs)
 	number := int64(s.number)
-	store := &storage{path: w.path, gate: w.gate, life: r.life, faults: w.faults, awayUntil: &s.away,
+	store := &storage{path: w.path, gate: w.gate, life: r.life, faults: w.faults, awayUntil: &s.away, healed: w.healed,
 		chance:   newChance(w.plan.Seed, fmt.Sprintf("%s run %d", r.name, s.runs)),
 		by:       func() (int64, int64) { return int64(time.Since(w.began)), number },
 		atCommit: r.atCommit,
