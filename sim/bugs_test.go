@@ -26,6 +26,20 @@ func some() []string {
 
 var violated = regexp.MustCompile(`(\w+) violated, seed (\d+), at`)
 
+// TestBugsFollowTheProduct notices a change of the product that leaves the table
+// behind, without building anything.
+func TestBugsFollowTheProduct(t *testing.T) {
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bug := range sim.Bugs() {
+		if _, err := bug.Plant(root, t.TempDir()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestPlantedBugs builds this package's tests with each bug in the product, and
 // has them find it.
 func TestPlantedBugs(t *testing.T) {

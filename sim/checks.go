@@ -144,6 +144,7 @@ func (j judgement) of(session string) []string {
 // report makes the world's report.
 func (w *world) report() Report {
 	r := Report{Seeds: 1, Virtual: time.Since(w.began), Faults: w.faults.counted(), Violations: w.violations, Accepted: w.users.accepted,
+		Refused: w.users.refused, Unanswered: w.users.failed,
 		Frames: len(w.wireLog.passages)}
 	print := fnv.New64a()
 	for _, m := range w.machines {

@@ -98,7 +98,7 @@ func (h *history) passing(ctx context.Context) ([]string, error) {
 		WHERE state NOT IN ('running', 'terminated', 'failed', 'hibernated') ORDER BY id`)
 }
 
-// orphans are pending sessions whose start was never written.
+// withoutCommand describes the sessions whose start was never written.
 func (h *history) withoutCommand(ctx context.Context) ([]string, error) {
 	return h.texts(ctx, `SELECT id || '|' || id || '|' || state FROM sessions s WHERE NOT EXISTS
 		(SELECT 1 FROM agent_commands c WHERE c.session_id = s.id AND c.action = 'start_session') ORDER BY id`)

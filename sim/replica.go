@@ -159,14 +159,11 @@ func (r *replicaRun) crash() {
 			l.down.swallow() // the machine went, and says nothing
 		}
 	}
-	r.world.running.Go(r.bury)
+	r.world.running.Go(r.stop)
 	r.world.later(r.world.chance.between(500*time.Millisecond, 12*time.Second), func() { r.world.resume(r.slot) })
 }
 
-// bury ends what goroutines are left of a crashed replica.
-func (r *replicaRun) bury() { r.stop() }
-
-// stop ends the replica in order.
+// stop ends the replica in order, and after a crash what goroutines are left.
 func (r *replicaRun) stop() {
 	r.reconciler.Stop()
 	r.dispatcher.Stop()

@@ -34,16 +34,18 @@ type Report struct {
 	Virtual    time.Duration
 	Faults     map[Fault]int
 	Violations []Violation
-	// Launched and Stopped count what was accepted, Commands, Effects and Frames
-	// what came of it.
-	Accepted, Commands, Effects, Frames int
-	// Fingerprint is a hash of the history: equal ones are equal worlds.
+	// Accepted, Refused and Unanswered count requests of users, Commands, Effects and Frames what came of
+	// them.
+	Accepted, Refused, Unanswered, Commands, Effects, Frames int
+	// Fingerprint is a hash of all effects with their times: runs of one seed that
+	// have the same went the same way.
 	Fingerprint uint64
 }
 
 // Add adds another report to this one.
 func (r *Report) Add(other Report) {
 	r.Seeds += other.Seeds
+	r.Fingerprint ^= other.Fingerprint
 	r.Virtual += other.Virtual
 	if r.Faults == nil {
 		r.Faults = map[Fault]int{}
@@ -53,6 +55,8 @@ func (r *Report) Add(other Report) {
 	}
 	r.Violations = append(r.Violations, other.Violations...)
 	r.Accepted += other.Accepted
+	r.Refused += other.Refused
+	r.Unanswered += other.Unanswered
 	r.Commands += other.Commands
 	r.Effects += other.Effects
 	r.Frames += other.Frames
@@ -72,7 +76,9 @@ func (r *Report) Print(out io.Writer, goal int, took time.Duration) error {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%d seeds, %.1f virtual hours in %v (%.1f seeds a second)\n", r.Seeds, r.Virtual.Hours(),
 		took.Round(time.Second), float64(r.Seeds)/took.Seconds())
-	fmt.Fprintf(&text, "%d requests accepted, %d commands, %d effects, %d frames\n", r.Accepted, r.Commands, r.Effects, r.Frames)
+	fmt.Fprintf(&text, "requests: %d accepted, %d refused, %d without an answer; %d commands, %d effects, %d frames\n",
+		r.Accepted, r.Refused, r.Unanswered, r.Commands, r.Effects, r.Frames)
+	fmt.Fprintf(&text, "fingerprint %016x\n", r.Fingerprint)
 	for _, kind := range slices.Sorted(maps.Keys(r.Faults)) {
 		fmt.Fprintf(&text, "  %7d  %s\n", r.Faults[kind], kind)
 	}

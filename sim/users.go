@@ -97,6 +97,7 @@ func (u *users) heard(r *replicaRun, err error, accepted func()) {
 	defer u.mu.Unlock()
 	switch {
 	case r.life.over() || u.world.faults.strikes(CallLost, u.chance, 0.1):
+		u.failed++
 	case err == nil:
 		u.accepted++
 		accepted()
