@@ -319,6 +319,10 @@ func TestContractWorkers(t *testing.T) {
 			if c.set != nil {
 				c.set(d.dispatcher)
 			}
+			var running sync.WaitGroup
+			running.Go(d.dispatcher.Start)
+			defer running.Wait()
+			defer d.dispatcher.Stop()
 			const count = 25
 			for n := range count {
 				command := d.pending(fmt.Sprint("c", n), "a", fmt.Sprint("s", n))
@@ -326,24 +330,14 @@ func TestContractWorkers(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			// While nothing can be written, each worker sends one command and
-			// waits to mark it.
-			release := d.holdWrites()
-			var running sync.WaitGroup
-			running.Go(d.dispatcher.Start)
-			defer running.Wait()
-			defer d.dispatcher.Stop()
-			agent.commands(c.want)
+			agent.commands(count)
 			if c.late != nil {
 				c.late(d.dispatcher)
 			}
 			stacks := make([]byte, 4<<20)
-			stacks = stacks[:runtime.Stack(stacks, true)]
-			if got := bytes.Count(stacks, []byte("services.(*CommandDispatcher).work(")); got != c.want {
-				t.Errorf("%d workers are at work, not %d", got, c.want)
-			}
-			release()
-			agent.commands(count - c.want)
+			d.await(fmt.Sprint(c.want, " workers are at work"), func() bool {
+				return bytes.Count(stacks[:runtime.Stack(stacks, true)], []byte("services.(*CommandDispatcher).work(")) == c.want
+			})
 		})
 	}
 }
