@@ -109,9 +109,12 @@ func pause(t *testing.T, r *report, database string, duration time.Duration) {
 	w.running(beginning)
 	w.ended(ending)
 	w.online()
+	again := w.ids(1) // on whatever connection there is now
+	w.launching(again).accepted()
+	w.running(again)
 	one.recovered()
 	w.gone(ending)
-	w.once(beginning)
+	w.once(append(beginning, again...))
 	w.untouched(veterans, before)
 	if now := w.epoch(); duration < 8*time.Second && now != epoch {
 		// Two pings may be missing: see wire.SilentPings.

@@ -13,6 +13,11 @@ func TestFaults(t *testing.T) {
 		for _, one := range faults() {
 			t.Run(one.name, func(t *testing.T) {
 				t.Parallel()
+				defer func() {
+					if t.Skipped() {
+						r.begin(one.name, "-").skipped()
+					}
+				}()
 				one.run(t, r)
 			})
 		}

@@ -3,10 +3,20 @@
 package robustness
 
 import (
+	"flag"
 	"os"
 	"testing"
 
 	"github.com/streamspace/streamspace/test/program"
 )
 
-func TestMain(m *testing.M) { os.Exit(program.Main(m)) }
+// atOnce is how many faults are tried at once, however few processors there
+// are: most of the time they wait.
+const atOnce = "6"
+
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", atOnce); err != nil { // the command line wins
+		panic(err)
+	}
+	os.Exit(program.Main(m))
+}
