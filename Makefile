@@ -51,6 +51,12 @@ e2e: ## Drive the real program with a real browser
 	$(MAKE) build
 	$(GO) test -count=1 -v -timeout 15m ./test/e2e/...
 
+.PHONY: robustness
+robustness: ## Kill, pause, stall and cut off the real program; prints how long each recovery took
+	scripts/install-deps --test
+	$(MAKE) build
+	$(GO) test -count=1 -v -timeout 15m ./test/robustness/...
+
 .PHONY: verify
 verify: fmt-check lint vet ## Check format, lint, vet and the import rules
 	$(GO) test -count=1 .
