@@ -95,9 +95,11 @@ type Driver struct {
 	login           string
 	shell, lang     string
 	cgroups         cgroup.Places
-	turns           turns
-	children        children
-	noNamespaces    atomic.Bool
+	// turns are sessions', homeTurns persistent homes'. Who wants both takes the
+	// session's first.
+	turns, homeTurns turns
+	children         children
+	noNamespaces     atomic.Bool
 
 	mu    sync.Mutex
 	watch *watch
@@ -139,13 +141,14 @@ func New(config Config) (*Driver, error) {
 		config.Now = time.Now
 	}
 	d := &Driver{
-		config:   config,
-		sessions: filepath.Join(config.Dir, "sessions"),
-		homes:    filepath.Join(config.Dir, "homes"),
-		root:     os.Geteuid() == 0,
-		cgroups:  cgroup.Find(),
-		turns:    turns{held: map[string]*turn{}},
-		children: children{started: map[string]*child{}},
+		config:    config,
+		sessions:  filepath.Join(config.Dir, "sessions"),
+		homes:     filepath.Join(config.Dir, "homes"),
+		root:      os.Geteuid() == 0,
+		cgroups:   cgroup.Find(),
+		turns:     turns{held: map[string]*turn{}},
+		homeTurns: turns{held: map[string]*turn{}},
+		children:  children{started: map[string]*child{}},
 	}
 	d.noNamespaces.Store(config.NoNamespaces)
 	d.login, d.shell, d.lang = d.person()

@@ -135,16 +135,4 @@ func (c *child) assign(ctx context.Context, assignment runtimedir.Assignment) (*
 	return answer.Problem, nil
 }
 
-// dismiss ends a supervisor whose start has failed, and all that it has
-// started.
-func (c *child) dismiss(ctx context.Context) error {
-	_ = c.starter.Close()
-	patience, cancel := context.WithTimeout(ctx, dismissWithin)
-	defer cancel()
-	if c.handle.Wait(patience) == nil {
-		return nil
-	}
-	return errors.Join(c.handle.Kill(), c.handle.Wait(ctx))
-}
-
 func (d *Driver) dir(name string) string { return filepath.Join(d.sessions, name) }

@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/streamspace/streamspace/agent/driver"
@@ -246,9 +243,11 @@ func (d *Driver) launchAs(ctx context.Context, plan runtimedir.Assignment, isola
 	plan.State.Isolated = isolated
 	plan.State.StartedAt = d.config.Now().UTC()
 	if plan.State.Home != "" {
-		if err := d.freeHome(ctx, plan.State.Home); err != nil {
+		release, err := d.freeHome(ctx, plan.State.Home)
+		if err != nil {
 			return driver.Runtime{}, err
 		}
+		defer release()
 	}
 	if d.root {
 		plan.State.UID = d.chooseUser(plan.State.Home)
@@ -288,12 +287,34 @@ func (d *Driver) launchAs(ctx context.Context, plan runtimedir.Assignment, isola
 }
 
 // undo ends what a start that has failed has begun, and leaves nothing of it.
+// The caller has the turns of the session and of its home.
 func (d *Driver) undo(ctx context.Context, name string, supervisor *child) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoWithin)
 	defer cancel()
-	dismissed := supervisor.dismiss(ctx)
+	// From here on the supervisor does not become ready. If it just has, it
+	// takes requests, and if it does not take any yet, it never will.
+	_ = supervisor.starter.Close()
+	ended := d.dismiss(ctx, name, supervisor)
 	state, err := runtimedir.Read(d.dir(name))
-	return errors.Join(dismissed, err, d.remove(ctx, name, state))
+	d.children.reap(name)
+	return errors.Join(ended, err, d.sweep(ctx, name, state), d.removeFiles(name, state))
+}
+
+func (d *Driver) dismiss(ctx context.Context, name string, supervisor *child) error {
+	alive, err := d.connect(ctx, name)
+	if err != nil {
+		return errors.Join(err, supervisor.handle.Kill(), supervisor.handle.Wait(ctx))
+	}
+	if alive != nil {
+		defer alive.close()
+		return d.endSupervisor(ctx, name, alive)
+	}
+	patience, cancel := context.WithTimeout(ctx, dismissWithin)
+	defer cancel()
+	if supervisor.handle.Wait(patience) == nil {
+		return nil
+	}
+	return errors.Join(supervisor.handle.Kill(), supervisor.handle.Wait(ctx))
 }
 
 // told makes an error of what a supervisor says.
@@ -307,51 +328,4 @@ func (d *Driver) told(name string, problem *runtimedir.Problem) error {
 		return fmt.Errorf("%w: %w", errNoNamespaces, err)
 	}
 	return err
-}
-
-// chooseUser gives the owner of a persistent home that is there, or else one
-// of so many users that no two sessions of this machine have the same, agents
-// with other directories included.
-func (d *Driver) chooseUser(home string) uint32 {
-	first, last := d.config.FirstUID, d.config.LastUID
-	if info, err := os.Stat(home); home != "" && err == nil {
-		if owner, known := info.Sys().(*syscall.Stat_t); known && owner.Uid >= first && owner.Uid <= last {
-			return owner.Uid
-		}
-	}
-	return first + rand.Uint32N(last-first+1)
-}
-
-// freeHome makes the way to a persistent home, and ends what a supervisor that
-// was killed has left running in it: its lock went with the supervisor.
-func (d *Driver) freeHome(ctx context.Context, home string) error {
-	// The user's directory is passed by other users if sessions are those.
-	if err := os.Mkdir(filepath.Dir(home), d.passable()); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("make a persistent home: %w", err)
-	}
-	all, err := d.list()
-	if err != nil {
-		return err
-	}
-	for _, other := range all {
-		state, err := runtimedir.Read(d.dir(other.name))
-		if err != nil {
-			return err
-		}
-		if state.Home != home {
-			continue
-		}
-		alive, err := d.connect(ctx, other.name)
-		if err != nil {
-			return err
-		}
-		if alive != nil {
-			alive.close()
-			continue // it has the lock, and is told of by that
-		}
-		if err := d.endProcesses(ctx, other.name, state); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -175,6 +175,11 @@ func (d *Driver) remove(ctx context.Context, name string, state runtimedir.State
 	if err := d.endProcesses(ctx, name, state); err != nil {
 		return err
 	}
+	return d.removeFiles(name, state)
+}
+
+// removeFiles removes what is on disk of a runtime of which nothing runs.
+func (d *Driver) removeFiles(name string, state runtimedir.State) error {
 	if state.Display != 0 && !state.Isolated {
 		if err := xdisplay.RemoveFiles("/tmp", state.Display); err != nil {
 			return err
@@ -186,6 +191,28 @@ func (d *Driver) remove(ctx context.Context, name string, state runtimedir.State
 // endProcesses ends processes that no supervisor looks after any more, and
 // removes their control group.
 func (d *Driver) endProcesses(ctx context.Context, name string, state runtimedir.State) error {
+	if state.Home != "" {
+		release, err := d.homeTurns.take(ctx, state.Home)
+		if err != nil {
+			return err
+		}
+		defer release()
+		used, err := homeUsed(state.Home)
+		if err != nil {
+			return err
+		}
+		if used {
+			// The home's user has another session by now, which had what this
+			// one left of its user's processes ended first.
+			state.UID = 0
+		}
+	}
+	return d.sweep(ctx, name, state)
+}
+
+// sweep is endProcesses for a caller that has the home's turn, or if the user
+// is in use by no other session.
+func (d *Driver) sweep(ctx context.Context, name string, state runtimedir.State) error {
 	ref, _ := runtimedir.Parse(name)
 	marks := runtimedir.Marks(ref.SessionID, d.dir(name))
 	ctx, cancel := context.WithTimeout(ctx, sweepWithin)

@@ -5,25 +5,25 @@ import (
 	"sync"
 )
 
-// turns lets those that change one session go one after the other.
+// turns lets those that change the same thing go one after the other.
 type turns struct {
 	mu   sync.Mutex
 	held map[string]*turn
 }
 
-// turn is one session's. It exists while somebody has it or waits for it.
+// turn is one thing's. It exists while somebody has it or waits for it.
 type turn struct {
 	token   chan struct{}
 	waiting int
 }
 
-// take waits for the session's turn, which release gives back.
-func (t *turns) take(ctx context.Context, sessionID string) (release func(), err error) {
+// take waits for the thing's turn, which release gives back.
+func (t *turns) take(ctx context.Context, thing string) (release func(), err error) {
 	t.mu.Lock()
-	own := t.held[sessionID]
+	own := t.held[thing]
 	if own == nil {
 		own = &turn{token: make(chan struct{}, 1)}
-		t.held[sessionID] = own
+		t.held[thing] = own
 	}
 	own.waiting++
 	t.mu.Unlock()
@@ -32,7 +32,7 @@ func (t *turns) take(ctx context.Context, sessionID string) (release func(), err
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		if own.waiting--; own.waiting == 0 {
-			delete(t.held, sessionID)
+			delete(t.held, thing)
 		}
 	}
 	select {

@@ -1,6 +1,7 @@
 package runtimedir
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"path/filepath"
 	"strconv"
@@ -85,6 +86,14 @@ func unescape(name string) (text string, ok bool) {
 // of the same name.
 func Marks(sessionID, dir string) []string {
 	return []string{"STREAMSPACE_SESSION=" + sessionID, "STREAMSPACE_RUNTIME=" + dir}
+}
+
+// GroupName is what the control group of the runtime in dir is called. Another
+// agent on the same machine may run a session of the same name, so it holds
+// more of the path than that.
+func GroupName(dir string) string {
+	name, hash := filepath.Base(dir), sha256.Sum256([]byte(dir))
+	return fmt.Sprintf("streamspace-%s-%x", name[:min(len(name), 100)], hash[:8])
 }
 
 // HomeLock is the file whose lock is the right to use a persistent home.

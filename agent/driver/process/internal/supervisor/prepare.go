@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -33,9 +32,6 @@ const (
 
 // prepare makes what the session's programs find when they start.
 func (s *supervisor) prepare() *runtimedir.Problem {
-	if problem := s.lockHome(); problem != nil {
-		return problem
-	}
 	s.limit()
 	if err := s.makeDirs(); err != nil {
 		return unavailable("make the session's directories", err)
@@ -89,13 +85,6 @@ func (s *supervisor) lockHome() *runtimedir.Problem {
 		return unavailable("lock the persistent home", err)
 	}
 	return nil
-}
-
-// groupName is unlike that of any other runtime on this machine: agents with
-// other directories may run sessions of the same names.
-func groupName(state runtimedir.State) string {
-	id := runtimedir.Escape(state.SessionID)
-	return fmt.Sprintf("streamspace-%s.%d-%s", id[:min(len(id), 100)], state.Generation, rand.Text()[:10])
 }
 
 // limit applies what the system lets us limit, and says what is in force.

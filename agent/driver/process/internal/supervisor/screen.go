@@ -137,7 +137,7 @@ func (s *supervisor) await(process *child, ready func() bool) *runtimedir.Proble
 		case <-process.done:
 			return &runtimedir.Problem{Code: models.CodeRuntimeExited, Message: "it has ended"}
 		case <-s.abandoned:
-			return s.given()
+			return gone()
 		case <-look.C:
 			if ready() {
 				return nil

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -59,6 +60,7 @@ func Run(args []string) int {
 	runtime.LockOSThread()
 	// It was started by another name than its own: see process.Config.
 	_ = os.WriteFile("/proc/self/comm", []byte("streamspace"), 0) // for people only
+	closeForeign()
 	syscall.CloseOnExec(runtimedir.StarterFD)
 	starter, err := net.FileConn(os.NewFile(runtimedir.StarterFD, "starter"))
 	if err != nil || len(args) == 0 {
@@ -89,6 +91,25 @@ func Run(args []string) int {
 	return 0
 }
 
+// closeForeign closes descriptors that whoever started the agent has let it
+// inherit: this process would hold them open for as long as the session lasts,
+// and the session would have them. They are the ones that exec leaves open.
+func closeForeign() {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return
+	}
+	for _, entry := range entries {
+		fd, err := strconv.Atoi(entry.Name())
+		if err != nil || fd <= runtimedir.StarterFD {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			_ = unix.Close(fd)
+		}
+	}
+}
+
 // hungUp gives a channel that is closed when the other side is gone.
 func hungUp(conn net.Conn) <-chan struct{} {
 	gone := make(chan struct{})
@@ -117,8 +138,11 @@ func (s *supervisor) start() *runtimedir.Problem {
 	if err := redirectLog(); err != nil {
 		return unavailable("open the log", err)
 	}
+	if problem := s.lockHome(); problem != nil {
+		return problem
+	}
 	s.places = s.arrange()
-	s.state.Group = s.assignment.Cgroups.Plan(groupName(s.state))
+	s.state.Group = s.assignment.Cgroups.Plan(runtimedir.GroupName(s.assignment.Dir))
 	// From here on there is something that must be found if this process is
 	// killed.
 	if err := s.record(false); err != nil {
@@ -137,12 +161,16 @@ func (s *supervisor) start() *runtimedir.Problem {
 // given checks that the agent still waits: once it has gone, the next one
 // takes a runtime that is not ready for one that is to be removed.
 func (s *supervisor) given() *runtimedir.Problem {
-	select {
-	case <-s.abandoned:
-		return &runtimedir.Problem{Code: models.CodeUnavailable, Retryable: true, Message: "the agent has gone"}
-	default:
+	// Not by abandoned, which may be closed a moment later.
+	polled := []unix.PollFd{{Fd: runtimedir.StarterFD, Events: unix.POLLRDHUP}}
+	if n, err := unix.Poll(polled, 0); err == nil && n == 0 {
 		return nil
 	}
+	return gone()
+}
+
+func gone() *runtimedir.Problem {
+	return &runtimedir.Problem{Code: models.CodeUnavailable, Retryable: true, Message: "the agent has gone"}
 }
 
 // becomeReady makes the session one that any agent can find.

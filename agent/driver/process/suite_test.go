@@ -1,0 +1,200 @@
+package process_test
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/streamspace/streamspace/agent/driver"
+	"github.com/streamspace/streamspace/agent/driver/drivertest"
+	"github.com/streamspace/streamspace/agent/driver/process"
+	"github.com/streamspace/streamspace/agent/driver/process/internal/runtimedir"
+	"github.com/streamspace/streamspace/models"
+	"github.com/streamspace/streamspace/test/program"
+)
+
+// asOther makes a run of this test binary as a user without rights the one
+// that TestAsAnyUser has asked for.
+const asOther = "STREAMSPACE_TEST_AS_OTHER"
+
+func TestDriver(t *testing.T) {
+	drivertest.Run(t, harness(t, func(t *testing.T) process.Config { return process.Config{Dir: t.TempDir()} }))
+}
+
+// A root agent that may not make namespaces runs sessions as users of their
+// own all the same.
+func TestDriverWithoutNamespaces(t *testing.T) {
+	needRoot(t)
+	drivertest.Run(t, harness(t, func(t *testing.T) process.Config {
+		return process.Config{Dir: passableDir(t), NoNamespaces: true}
+	}))
+}
+
+// The whole suite again as a user without any rights.
+func TestAsAnyUser(t *testing.T) {
+	needRoot(t)
+	dir := passableDir(t)
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	arguments := []string{"-test.run", "^Test(Driver|Own)", "-test.v"}
+	if testing.Short() {
+		arguments = append(arguments, "-test.short")
+	}
+	again := exec.Command("/proc/self/exe", arguments...)
+	again.Env = []string{asOther + "=yes", "TMPDIR=" + dir, "HOME=" + dir, "PATH=" + os.Getenv("PATH"), "CI=" + os.Getenv("CI")}
+	again.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	output, err := again.CombinedOutput()
+	if err != nil || !strings.Contains(string(output), "--- PASS: TestDriver/") {
+		t.Fatalf("as another user: %v\n%s", err, output)
+	}
+	t.Logf("%s", output)
+}
+
+// nobody has no rights on any system.
+const nobody = 65534
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("CI") == "true" && os.Getenv(asOther) == "" {
+		t.Fatal("these tests must run as root in CI")
+	}
+	t.Skip("SKIPPED: only root can test this")
+}
+
+// passableDir is a directory that every user can pass.
+func passableDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "streamspace-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.Chmod(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func harness(t *testing.T, configure func(*testing.T) process.Config) drivertest.Harness {
+	return drivertest.Harness{
+		World: func(t *testing.T) drivertest.World { return world(t, configure(t)) },
+		Terminal: func(ref driver.Ref, script string) driver.Spec {
+			return terminal(ref, "sh", "-c", script)
+		},
+		Screen: func(ref driver.Ref) driver.Spec {
+			return screen(ref, "sleep", "1000")
+		},
+		Broken: func(ref driver.Ref) (driver.Spec, models.ErrorCode) {
+			return terminal(ref, "streamspace-no-such-program"), models.CodeNeedsMissing
+		},
+		LimitsMemory: limitsMemory(t),
+	}
+}
+
+// limitsMemory asks a driver what is in force.
+func limitsMemory(t *testing.T) bool {
+	t.Helper()
+	w := world(t, process.Config{Dir: t.TempDir()})
+	spec := terminal(driver.Ref{SessionID: "probe", Generation: 1}, "sleep", "1000")
+	spec.Resources = models.Resources{Memory: "64Mi"}
+	started, err := w.Open(t).Start(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	limits, _ := started.Metadata["limits"].(map[string]string)
+	return !strings.HasPrefix(limits["memory"], "none: ")
+}
+
+func terminal(ref driver.Ref, command ...string) driver.Spec {
+	spec := driver.Spec{Ref: ref, User: "alice"}
+	spec.Template.Metadata.Name = "shell"
+	spec.Template.Spec.Protocol = models.ProtocolTerminal
+	spec.Template.Spec.Process = &models.ProcessSpec{Command: command}
+	return spec
+}
+
+func screen(ref driver.Ref, command ...string) driver.Spec {
+	spec := terminal(ref, command...)
+	spec.Template.Metadata.Name = "desk"
+	spec.Template.Spec.Protocol = models.ProtocolVNC
+	return spec
+}
+
+// world is a directory for an agent. Whatever runs in it ends with the test.
+func world(t *testing.T, config process.Config) drivertest.World {
+	t.Helper()
+	program.Reap(t, config.Dir)
+	config.Logger = slog.New(slog.NewTextHandler(&toTest{t}, nil))
+	open := func(t *testing.T) *process.Driver {
+		t.Helper()
+		opened, err := process.New(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return opened
+	}
+	t.Cleanup(func() {
+		d := open(t)
+		inventory, err := d.Inventory(program.Limit(t))
+		for _, runtime := range inventory {
+			err = errors.Join(err, d.Stop(program.Limit(t), runtime.Ref))
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	return drivertest.World{
+		Open: func(t *testing.T) driver.Driver { return open(t) },
+		Left: func(t *testing.T, sessionID string) []string { return left(t, config.Dir, sessionID) },
+		Kill: func(t *testing.T, runtime driver.Runtime) {
+			pid, _ := runtime.Metadata["supervisorPid"].(int)
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+		},
+	}
+}
+
+// left describes what is there of a session.
+func left(t *testing.T, dir, sessionID string) []string {
+	t.Helper()
+	name := runtimedir.Escape(sessionID) + "."
+	var all []string
+	for _, pid := range program.ProcessesOf(t, filepath.Join(dir, "sessions", name)) {
+		all = append(all, program.Describe([]int{pid}))
+	}
+	all = append(all, program.Paths(t, dir, "/"+name)...)
+	for generation := range int64(10) {
+		group := runtimedir.GroupName(filepath.Join(dir, "sessions", runtimedir.Name(driver.Ref{SessionID: sessionID, Generation: generation})))
+		for _, above := range []string{"*", "*/*", "*/*/*"} {
+			groups, err := filepath.Glob(filepath.Join("/sys/fs/cgroup", above, group))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, groups...)
+		}
+	}
+	return all
+}
+
+// toTest is where a driver's log goes.
+type toTest struct{ t *testing.T }
+
+func (w *toTest) Write(line []byte) (int, error) {
+	_, err := fmt.Fprintf(w.t.Output(), "%s", line)
+	return len(line), err
+}
