@@ -67,7 +67,7 @@ func lasts(duration time.Duration) { <-time.After(duration) }
 func stopPostgres(t *testing.T, r *report) {
 	postgres := startPostgres(t)
 	w, veterans := newDisturbed(t, postgres.database("streamspace"))
-	one := r.begin("kill -9 of PostgreSQL: 8 launches and 3 stops under way", w.engine())
+	one := r.begin(t, "kill -9 of PostgreSQL: 8 launches and 3 stops under way", w.engine())
 	before := w.sessions(veterans)
 	ending, beginning := w.launch(3), w.ids(8)
 	w.faults.arm("launch-uncommitted", 4, "hold")
@@ -95,7 +95,7 @@ func stopPostgres(t *testing.T, r *report) {
 // suspended does.
 func pause(t *testing.T, r *report, database string, duration time.Duration) {
 	w, veterans := newDisturbed(t, database)
-	one := r.begin(fmt.Sprintf("SIGSTOP of server for %v: 3 launches and 1 stop under way", duration), w.engine())
+	one := r.begin(t, fmt.Sprintf("SIGSTOP of server for %v: 3 launches and 1 stop under way", duration), w.engine())
 	before, epoch := w.sessions(veterans), w.epoch()
 	ending, beginning := w.launch(1), w.ids(3)
 	w.faults.arm("status-unwritten", 1, "pause")
@@ -131,7 +131,7 @@ const stallFor = 12 * time.Second
 // and gives what lets them go.
 func stall(t *testing.T, r *report, database string, hold func(*world) (release func())) {
 	w, veterans := newDisturbed(t, database)
-	one := r.begin(fmt.Sprintf("locks held for %v: 3 launches, 1 stop and 1 end under way", stallFor), w.engine())
+	one := r.begin(t, fmt.Sprintf("locks held for %v: 3 launches, 1 stop and 1 end under way", stallFor), w.engine())
 	before := w.sessions(veterans)
 	ending, beginning, starting := w.launch(1), w.ids(3), w.ids(1)
 	// One is about to be ready, and the news of that finds the locks taken.

@@ -15,7 +15,7 @@ func TestFaults(t *testing.T) {
 				t.Parallel()
 				defer func() {
 					if t.Skipped() {
-						r.begin(one.name, "-").skipped()
+						r.begin(t, one.name, "-").skipped()
 					}
 				}()
 				one.run(t, r)

@@ -88,7 +88,7 @@ func killUp(t *testing.T, r *report) {
 	w.startUp()
 	w.launch(1)
 	for _, at := range cases() {
-		switch one := r.begin("kill -9 of up: "+at.String(), w.engine()); at.of {
+		switch one := r.begin(t, "kill -9 of up: "+at.String(), w.engine()); at.of {
 		case supervisorPart:
 			w.outlive(one, at, func() *program.Program { return w.server }, w.startUp)
 		default:
@@ -108,7 +108,7 @@ func killServer(t *testing.T, r *report, database string) {
 		if at.of != controlPlane {
 			continue
 		}
-		w.kill(r.begin("kill -9 of server: "+at.String(), w.engine()), at, func() *program.Program { return w.server }, w.startServer)
+		w.kill(r.begin(t, "kill -9 of server: "+at.String(), w.engine()), at, func() *program.Program { return w.server }, w.startServer)
 		// One that has lost its control plane again and again waits for longer
 		// than one that has not.
 		w.agent.Stop()
@@ -127,10 +127,10 @@ func killAgent(t *testing.T, r *report) {
 		agent := func() *program.Program { return w.agent }
 		switch at.of {
 		case agentPart:
-			w.kill(r.begin("kill -9 of agent: "+at.String(), w.engine()), at, agent, w.startAgent)
+			w.kill(r.begin(t, "kill -9 of agent: "+at.String(), w.engine()), at, agent, w.startAgent)
 		case supervisorPart:
-			w.outlive(r.begin("kill -9 of agent: "+at.String(), w.engine()), at, agent, w.startAgent)
-			w.killSupervisor(r.begin("kill -9 of supervisor: "+at.String(), w.engine()), at)
+			w.outlive(r.begin(t, "kill -9 of agent: "+at.String(), w.engine()), at, agent, w.startAgent)
+			w.killSupervisor(r.begin(t, "kill -9 of supervisor: "+at.String(), w.engine()), at)
 		}
 	}
 	w.finish()
@@ -144,6 +144,9 @@ func (w *world) kill(one *row, at moment, victim func() *program.Program, restar
 	request := w.begin(at)
 	w.await(victim())
 	one.over()
+	if !at.stopping {
+		w.noteReady(request.ids)
+	}
 	restart()
 	w.conclude(one, at, request)
 }
@@ -158,6 +161,7 @@ func (w *world) outlive(one *row, at moment, victim func() *program.Program, res
 	release := w.faults.held()
 	victim().Kill()
 	one.over()
+	w.noteReady(request)
 	release()
 	restart()
 	w.conclude(one, at, requested{request, asked})

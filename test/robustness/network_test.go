@@ -107,7 +107,7 @@ func loseOneWay(t *testing.T, r *report, toAgent bool) {
 	if toAgent {
 		from, to, direction = to, from, "server to agent"
 	}
-	one := r.begin(fmt.Sprintf("all packets from %s lost for %v: 3 launches, 1 stop and 1 end under way", direction, lossLasts), w.engine())
+	one := r.begin(t, fmt.Sprintf("all packets from %s lost for %v: 3 launches, 1 stop and 1 end under way", direction, lossLasts), w.engine())
 	before, epoch := w.sessions(veterans), w.epoch()
 	ending, starting, beginning := w.launch(1), w.ids(1), w.ids(3)
 	w.faults.arm("supervisor-ready", 1, "hold")

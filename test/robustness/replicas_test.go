@@ -140,7 +140,7 @@ func killReplica(t *testing.T, r *report) {
 	before := w.sessions(veterans)
 	w.be(second)
 	ending := w.launch(2) // by a replica that the agent is not connected to
-	one := r.begin("kill -9 of the agent's replica: 6 launches and 2 stops through another", w.engine())
+	one := r.begin(t, "kill -9 of the agent's replica: 6 launches and 2 stops through another", w.engine())
 	beginning := w.ids(6)
 	launches := w.launching(beginning[:3])
 	front.choose(second.listen)
@@ -169,7 +169,7 @@ func pauseReplica(t *testing.T, r *report) {
 	w, front, first, second := newReplicated(t)
 	veterans := w.launch(2)
 	before := w.sessions(veterans)
-	one := r.begin("SIGSTOP of the agent's replica for 40s: 6 launches and 2 stops through another", w.engine())
+	one := r.begin(t, "SIGSTOP of the agent's replica for 40s: 6 launches and 2 stops through another", w.engine())
 	ending, beginning := w.launch(2), w.ids(6)
 	w.be(second)
 	front.choose(second.listen)

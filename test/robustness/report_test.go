@@ -18,6 +18,7 @@ type report struct {
 
 // row is one fault.
 type row struct {
+	t             *testing.T
 	fault, engine string
 	began         time.Time
 	recovery      time.Duration
@@ -26,8 +27,8 @@ type row struct {
 
 // begin notes that a fault is about to happen. Unless held follows, it is one
 // that the program did not survive.
-func (r *report) begin(fault, engine string) *row {
-	one := &row{fault: fault, engine: engine, verdict: "FAILED"}
+func (r *report) begin(t *testing.T, fault, engine string) *row {
+	one := &row{t: t, fault: fault, engine: engine, verdict: "FAILED"}
 	r.mu.Lock()
 	r.rows = append(r.rows, one)
 	r.mu.Unlock()
@@ -40,8 +41,13 @@ func (o *row) over() { o.began = time.Now() }
 // recovered says that everything is as it should be.
 func (o *row) recovered() { o.recovery = time.Since(o.began) }
 
-// held says that everything that was accepted has been kept.
-func (o *row) held() { o.verdict = "held" }
+// held says that everything that was accepted has been kept, unless something
+// else was found to be wrong.
+func (o *row) held() {
+	if !o.t.Failed() {
+		o.verdict = "held"
+	}
+}
 
 // skipped says why nothing was tried.
 func (o *row) skipped() { o.verdict = "SKIPPED" }

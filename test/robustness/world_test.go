@@ -2,6 +2,7 @@ package robustness
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -308,6 +309,8 @@ func (w *world) reach(ids []string, state models.SessionState) {
 func (w *world) once(ids []string) {
 	w.t.Helper()
 	want := append(slices.Collect(maps.Keys(w.pids)), ids...)
+	slices.Sort(want)
+	want = slices.Compact(want)
 	var found map[string][]int
 	program.Eventually(w.t, "each session runs once", 30*time.Second, func() error {
 		found = w.supervisors()
@@ -349,6 +352,23 @@ func (w *world) supervisors() map[string][]int {
 		found[name] = append(found[name], pid)
 	}
 	return found
+}
+
+// noteReady notes which of the sessions are up just now, whoever knows of it.
+// From then on they must be the same processes: being started a second time is
+// a second effect, also when the first one was ended before.
+func (w *world) noteReady(ids []string) {
+	w.t.Helper()
+	for id, pids := range w.supervisors() {
+		states, err := filepath.Glob(filepath.Join(w.agentDir(), "sessions", id+".*", "state.json"))
+		if err != nil || len(states) != 1 || len(pids) != 1 || !slices.Contains(ids, id) {
+			continue
+		}
+		var state struct{ Ready bool }
+		if content, err := os.ReadFile(states[0]); err == nil && json.Unmarshal(content, &state) == nil && state.Ready {
+			w.pids[id] = pids[0]
+		}
+	}
 }
 
 // gone waits until nothing is left of sessions that were stopped or failed.
