@@ -44,7 +44,7 @@ func startPostgres(t *testing.T) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	t.Cleanup(sweep(t, dir))
 	c := &cluster{t: t, bin: filepath.Dir(programs[len(programs)-1]), dir: dir, account: &syscall.SysProcAttr{}}
 	if os.Geteuid() == 0 {
 		c.account.Credential = asPostgres(t, dir) // it refuses to run as root
@@ -53,9 +53,31 @@ func startPostgres(t *testing.T) *cluster {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		t.Fatalf("initdb: %v\n%s", err, out)
 	}
+	t.Cleanup(func() { c.end(syscall.SIGQUIT) }) // which also waits for its processes
 	c.start()
-	t.Cleanup(c.kill)
 	return c
+}
+
+// sweep ends the server in dir, whichever it then is, and removes dir: when it
+// is called, or when this process ends, however that ends.
+func sweep(t *testing.T, dir string) (now func()) {
+	t.Helper()
+	watch, alive, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sweeper := exec.Command("sh", "-c", `read -r _
+pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null) && kill -QUIT "$pid" 2>/dev/null
+rm -rf "$1"`, "sh", dir)
+	sweeper.Stdin = watch
+	sweeper.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // an interrupt of the tests is not for it
+	if err := errors.Join(sweeper.Start(), watch.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		_ = alive.Close()
+		_ = sweeper.Wait() // there may be nothing left to end
+	}
 }
 
 func asPostgres(t *testing.T, dir string) *syscall.Credential {
@@ -125,11 +147,13 @@ func (c *cluster) run(log *program.Buffer) {
 }
 
 // kill ends the server at once. Its other processes end by themselves.
-func (c *cluster) kill() {
+func (c *cluster) kill() { c.end(syscall.SIGKILL) }
+
+func (c *cluster) end(signal syscall.Signal) {
 	if c.postmaster == nil {
 		return
 	}
-	_ = c.postmaster.Process.Kill() // it may have ended
+	_ = c.postmaster.Process.Signal(signal) // it may have ended
 	<-c.exited
 	c.postmaster = nil
 }

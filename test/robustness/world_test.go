@@ -178,10 +178,11 @@ type asked struct {
 
 // launching asks for sessions, all at once.
 func (w *world) launching(ids []string) *asked {
-	return w.launchingAt(w.api(), "terminal", ids)
+	return w.launchingOf("terminal", ids)
 }
 
-func (w *world) launchingAt(api *client.Client, template string, ids []string) *asked {
+func (w *world) launchingOf(template string, ids []string) *asked {
+	api := w.api()
 	return w.ask(ids, func(ctx context.Context, id string) error {
 		_, err := api.Launch(ctx, client.LaunchRequest{ID: id, Template: template})
 		return err
@@ -342,14 +343,12 @@ func (w *world) supervisors() map[string][]int {
 			continue
 		}
 		cwd, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "cwd"))
-		if err != nil {
-			continue // it has ended
+		name, own := strings.CutPrefix(cwd, filepath.Join(w.agentDir(), "sessions")+"/")
+		if err != nil || !own {
+			continue // it has ended, or has no session yet
 		}
-		name := filepath.Base(cwd)
-		if dot := strings.LastIndex(name, "."); dot >= 0 {
-			name = name[:dot]
-		}
-		found[name] = append(found[name], pid)
+		id := name[:strings.LastIndex(name, ".")] // the rest is the generation
+		found[id] = append(found[id], pid)
 	}
 	return found
 }
@@ -422,9 +421,14 @@ func (w *world) finish() {
 	w.launch(1)
 	w.stop(slices.Collect(maps.Keys(w.pids)))
 	w.settled()
-	program.Eventually(w.t, "no supervisor is left", 30*time.Second, func() error {
-		if left := w.supervisors(); len(left) > 0 {
-			return fmt.Errorf("there are %v", left)
+	agent := w.agent
+	if agent == nil {
+		agent = w.server // up
+	}
+	agent.Stop()
+	program.Eventually(w.t, "nothing is left of any session", 30*time.Second, func() error {
+		if left := program.ProcessesOf(w.t, filepath.Join(w.agentDir(), "sessions")); len(left) > 0 {
+			return fmt.Errorf("there are:\n%s", program.Describe(left))
 		}
 		return nil
 	})
