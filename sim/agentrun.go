@@ -92,7 +92,7 @@ func (w *world) startAgent(m *machine) error {
 }
 
 // sync is the agent's fsync: what the file has now survives a crash.
-func (r *agentRun) sync(file *os.File) error {
+func (r *agentRun) sync(*os.File) error {
 	select {
 	case <-time.After(r.chance.between(50*time.Microsecond, 3*time.Millisecond)):
 	case <-r.life.ended:

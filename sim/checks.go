@@ -146,11 +146,11 @@ func (w *world) report() Report {
 	r := Report{Seeds: 1, Virtual: time.Since(w.began), Faults: w.faults.counted(), Violations: w.violations, Accepted: w.users.accepted,
 		Refused: w.users.refused, Unanswered: w.users.failed,
 		Frames: len(w.wireLog.passages)}
-	print := fnv.New64a()
+	fingerprint := fnv.New64a()
 	for _, m := range w.machines {
 		for _, e := range m.effects {
 			r.Effects++
-			fmt.Fprintln(print, e.at.Sub(w.began), e.machine, e.run, e.kind, e.Ref)
+			fmt.Fprintln(fingerprint, e.at.Sub(w.began), e.machine, e.run, e.kind, e.Ref)
 		}
 	}
 	for _, p := range w.wireLog.passages {
@@ -158,6 +158,6 @@ func (w *world) report() Report {
 			r.Commands++
 		}
 	}
-	r.Fingerprint = print.Sum64()
+	r.Fingerprint = fingerprint.Sum64()
 	return r
 }

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"sync"
-	"time"
 )
 
 // Fault is a kind of thing that goes wrong.
@@ -45,11 +44,10 @@ type faults struct {
 	// on is set while faults may happen.
 	on     bool
 	counts map[Fault]int
-	last   map[Fault]time.Time
 }
 
 func newFaults(enabled map[Fault]bool) *faults {
-	return &faults{enabled: enabled, counts: map[Fault]int{}, last: map[Fault]time.Time{}}
+	return &faults{enabled: enabled, counts: map[Fault]int{}}
 }
 
 // may tells whether a fault of this kind may happen now.
@@ -72,14 +70,6 @@ func (f *faults) count(kind Fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.counts[kind]++
-	f.last[kind] = time.Now()
-}
-
-// happened tells whether a fault of this kind has happened since then.
-func (f *faults) happened(kind Fault, since time.Time) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.last[kind].After(since)
 }
 
 // turn lets faults happen from now on, or none any more.

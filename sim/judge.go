@@ -217,7 +217,7 @@ func (j judgement) staleFrames() {
 		if c.kind != "command" || c.superseded || c.was == c.became {
 			continue
 		}
-		said := false
+		var said bool
 		switch c.became {
 		case models.CommandAck:
 			said = heard[word{c.id, wire.TypeAck, c.epoch}]

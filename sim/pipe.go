@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -36,7 +37,7 @@ func (e *end) wake() {
 func (e *end) Read(into []byte) (int, error) {
 	for {
 		e.mu.Lock()
-		n, err, changed := e.take(into)
+		n, changed, err := e.take(into)
 		e.mu.Unlock()
 		if n > 0 || err != nil || len(into) == 0 {
 			return n, err
@@ -45,18 +46,18 @@ func (e *end) Read(into []byte) (int, error) {
 	}
 }
 
-func (e *end) take(into []byte) (int, error, <-chan struct{}) {
+func (e *end) take(into []byte) (n int, changed <-chan struct{}, err error) {
 	switch {
 	case e.closed:
-		return 0, net.ErrClosed, nil
+		return 0, nil, net.ErrClosed
 	case !e.deadline.IsZero() && !time.Now().Before(e.deadline):
-		return 0, os.ErrDeadlineExceeded, nil
+		return 0, nil, os.ErrDeadlineExceeded
 	case len(e.inbox) > 0:
 		n := copy(into, e.inbox)
 		e.inbox = e.inbox[n:]
 		return n, nil, nil
 	}
-	return 0, e.failure, e.changed
+	return 0, e.changed, e.failure
 }
 
 // Write implements net.Conn.
@@ -67,7 +68,7 @@ func (e *end) Write(content []byte) (int, error) {
 	switch {
 	case closed:
 		return 0, net.ErrClosed
-	case failure != nil && failure != io.EOF:
+	case failure != nil && !errors.Is(failure, io.EOF):
 		return 0, failure
 	}
 	e.out.feed(content)
@@ -92,7 +93,7 @@ func (e *end) fail(cause error) {
 	if e.closed || e.failure != nil {
 		return
 	}
-	if e.failure = cause; cause != io.EOF {
+	if e.failure = cause; !errors.Is(cause, io.EOF) {
 		e.inbox = nil
 	}
 	e.wake()

@@ -82,11 +82,11 @@ func testExits(t *testing.T, b *bench) {
 }
 
 func testExitAcrossRestart(t *testing.T, b *bench) {
-	exits, cancel := b.exits(t)
+	_, noMore := b.exits(t)
 	b.startShell(t, first("waits"))
 	b.startShell(t, first("early"))
 	v := b.view(t, first("early"))
-	cancel()
+	noMore()
 	v.write("exit 7\n")
 	v.isOver()
 
@@ -100,7 +100,7 @@ func testExitAcrossRestart(t *testing.T, b *bench) {
 		wantCode(t, err, models.CodeRuntimeExited)
 		return nil
 	})
-	exits, cancel = b.exits(t)
+	exits, cancel := b.exits(t)
 	if exit := next(t, exits); exit.Ref != first("early") || exit.Clean || !strings.Contains(exit.Reason, "7") {
 		t.Errorf("the exit is %+v", exit)
 	}

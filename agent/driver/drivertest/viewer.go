@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -105,7 +107,7 @@ func (v *viewer) isOver() {
 	buffer := make([]byte, 32<<10)
 	for {
 		if _, err := v.conn.Read(buffer); err != nil {
-			if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
 				v.t.Fatal("the stream goes on")
 			}
 			return
