@@ -111,12 +111,6 @@ func (w *world) startServer() {
 // startAgent starts an agent that runs apart, and waits until it is connected.
 func (w *world) startAgent() {
 	w.t.Helper()
-	w.runAgent()
-	w.online()
-}
-
-func (w *world) runAgent() {
-	w.t.Helper()
 	keyFile := filepath.Join(w.dir, "agent.key")
 	if _, err := os.Stat(keyFile); errors.Is(err, os.ErrNotExist) {
 		key, err := w.api().CreateAgentKey(program.Limit(w.t), agentName)
@@ -131,6 +125,7 @@ func (w *world) runAgent() {
 		"--key-file", keyFile, "--data-dir", w.agentDir())
 	w.agent = program.StartBinary(w.t, command[0], w.faults.env(), command[1:]...)
 	w.agent.Line("runs sessions on this machine")
+	w.online()
 }
 
 // online waits until the agent is connected and has told all of itself.
