@@ -79,6 +79,7 @@ func Run(t *testing.T, h Harness) {
 		"two viewers":                                    testTwoViewers,
 		"nothing of the agent's environment":             testEnvironment,
 		"a persistent home is kept":                      testPersistentHome,
+		"a home of any kind is removed":                  testHomeRemoved,
 		"a persistent home is for one session at a time": testHomeInUse,
 		"ids of any kind":                                testOddIDs,
 		"facilities":                                     testFacilities,

@@ -155,6 +155,7 @@ func testKilled(t *testing.T, b *bench) {
 
 	// Nobody watches, and nothing but a stop comes.
 	started = b.startShell(t, first("ghost"))
+	b.view(t, first("ghost")).ask(`(trap '' TERM HUP; setsid sleep 3000 </dev/null >/dev/null 2>&1 &)`)
 	b.Kill(t, started)
 	b.reopen(t)
 	b.stop(t, first("ghost"))

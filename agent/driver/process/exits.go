@@ -20,13 +20,14 @@ type watch struct {
 	// followed are the runtimes that have such a goroutine. The value tells
 	// that the runtime was started anew meanwhile, and is to be followed again.
 	followed map[string]bool
+	spare    spare
 }
 
 // Exits implements driver.Driver. A runtime that ended while nobody asked is
 // delivered too. What is left of a runtime is removed once its end has been
 // taken from the channel, and what is left of starts that have failed at once.
 func (d *Driver) Exits(ctx context.Context) (<-chan driver.Exit, error) {
-	w := &watch{ctx: ctx, exits: make(chan driver.Exit), followed: map[string]bool{}}
+	w := &watch{ctx: ctx, exits: make(chan driver.Exit), followed: map[string]bool{}, spare: spare{taken: make(chan struct{}, 1)}}
 	d.mu.Lock()
 	if d.watch != nil {
 		d.mu.Unlock()
@@ -39,22 +40,23 @@ func (d *Driver) Exits(ctx context.Context) (<-chan driver.Exit, error) {
 	for _, candidate := range all {
 		d.follow(candidate.name)
 	}
-	end := func() {
-		d.mu.Lock()
-		d.watch, w.over = nil, true
-		d.mu.Unlock()
-		w.running.Wait()
-		close(w.exits)
-	}
 	if err != nil {
-		end()
+		d.endWatch(w)
 		return nil, err
 	}
 	go func() {
-		<-ctx.Done()
-		end()
+		d.keepSpare(ctx, &w.spare)
+		d.endWatch(w)
 	}()
 	return w.exits, nil
+}
+
+func (d *Driver) endWatch(w *watch) {
+	d.mu.Lock()
+	d.watch, w.over = nil, true
+	d.mu.Unlock()
+	w.running.Wait()
+	close(w.exits)
 }
 
 // follow waits for the runtime's end, if somebody wants to know of it.

@@ -30,6 +30,8 @@ type child struct {
 	handle  *proctable.Handle
 	// starter carries the assignment and the answer.
 	starter net.Conn
+	// isolated tells that it has namespaces of its own.
+	isolated bool
 }
 
 // put notes whose supervisor a child is.
@@ -104,7 +106,7 @@ func (d *Driver) spawn(isolated bool) (*child, error) {
 		}
 		return nil, errors.Join(fmt.Errorf("start a supervisor: %w", err), starter.Close())
 	}
-	started := &child{process: process, starter: starter}
+	started := &child{process: process, starter: starter, isolated: isolated}
 	// It cannot be another process: nobody has waited for this one.
 	if started.handle, err = proctable.Open(process.Pid); err != nil {
 		err = errors.Join(err, process.Kill(), starter.Close())

@@ -203,7 +203,7 @@ func trimLogin(name string) string {
 
 // launch makes a runtime. After an error nothing is left of it.
 func (d *Driver) launch(ctx context.Context, plan runtimedir.Assignment) (driver.Runtime, error) {
-	if d.root && !d.noNamespaces.Load() {
+	if d.isolates() {
 		started, err := d.launchAs(ctx, plan, true)
 		if !errors.Is(err, errNoNamespaces) {
 			return started, err
@@ -218,6 +218,9 @@ func (d *Driver) launch(ctx context.Context, plan runtimedir.Assignment) (driver
 	}
 	return d.launchAs(ctx, plan, false)
 }
+
+// isolates tells whether sessions get namespaces of their own.
+func (d *Driver) isolates() bool { return d.root && !d.noNamespaces.Load() }
 
 // reachable checks that users other than the agent's can pass to what is
 // theirs below the agent's directory.
@@ -253,7 +256,7 @@ func (d *Driver) launchAs(ctx context.Context, plan runtimedir.Assignment, isola
 		plan.State.UID = d.chooseUser(plan.State.Home)
 	}
 	name := filepath.Base(plan.Dir)
-	supervisor, err := d.spawn(isolated)
+	supervisor, err := d.supervisor(isolated)
 	if err != nil {
 		return driver.Runtime{}, err
 	}

@@ -39,18 +39,31 @@ func (h *Handle) Kill() error {
 // ten times a second.
 func (h *Handle) Wait(ctx context.Context) error {
 	for {
-		polled := []unix.PollFd{{Fd: int32(h.fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(polled, int((100 * time.Millisecond).Milliseconds()))
-		if err != nil && !errors.Is(err, unix.EINTR) {
+		ended, err := h.poll(100 * time.Millisecond)
+		if err != nil {
 			return fmt.Errorf("wait for a process: %w", err)
 		}
-		if n > 0 {
+		if ended {
 			return nil
 		}
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("wait for a process: %w", err)
 		}
 	}
+}
+
+// Ended tells whether the process has ended.
+func (h *Handle) Ended() bool {
+	ended, err := h.poll(0)
+	return ended || err != nil
+}
+
+func (h *Handle) poll(within time.Duration) (ended bool, err error) {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(h.fd), Events: unix.POLLIN}}, int(within.Milliseconds()))
+	if errors.Is(err, unix.EINTR) {
+		return false, nil
+	}
+	return n > 0, err
 }
 
 // Close gives the handle up.

@@ -67,13 +67,14 @@ func Run(args []string) int {
 		_, _ = fmt.Fprintln(os.Stderr, "supervise is not for people: an agent runs it for each session")
 		return 2
 	}
-	var assignment runtimedir.Assignment
-	lines := json.NewDecoder(starter)
-	if err := lines.Decode(&assignment); err != nil {
+	s := &supervisor{children: newChildren(), signals: make(chan os.Signal, 1)}
+	// Those that the agent ignored would be ignored by the session too; what
+	// is handled here has its default there.
+	signal.Notify(s.signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	if err := json.NewDecoder(starter).Decode(&s.assignment); err != nil {
 		return 0 // the agent has gone, or has changed its mind
 	}
-	s := &supervisor{assignment: assignment, state: assignment.State, children: newChildren(),
-		abandoned: hungUp(starter), signals: make(chan os.Signal, 1)}
+	s.state, s.abandoned = s.assignment.State, hungUp(starter)
 	problem := s.start()
 	if problem == nil {
 		problem = s.becomeReady()
@@ -86,6 +87,10 @@ func Run(args []string) int {
 	_ = json.NewEncoder(starter).Encode(runtimedir.Answer{Problem: problem})
 	if problem != nil {
 		return 1
+	}
+	// Nobody waits for the disk: what a power cut takes with it is the session.
+	if err := s.record(true); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, err)
 	}
 	s.finish(s.wait())
 	return 0
@@ -122,9 +127,6 @@ func hungUp(conn net.Conn) <-chan struct{} {
 
 // start brings the session up. After a problem something may run.
 func (s *supervisor) start() *runtimedir.Problem {
-	// Those that the agent ignored would be ignored by the session too; what
-	// is handled here has its default there.
-	signal.Notify(s.signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
 	syscall.Umask(0o022)
 	if err := os.Chdir(s.assignment.Dir); err != nil {
 		return unavailable("enter the session's directory", err)
@@ -182,7 +184,7 @@ func (s *supervisor) becomeReady() *runtimedir.Problem {
 		s.state.Limits[limitCPU] = "none: " + err.Error()
 	}
 	s.state.Ready = true
-	if err := s.record(true); err != nil {
+	if err := s.record(false); err != nil {
 		return unavailable("record the session", err)
 	}
 	//failpoint:supervisor-ready
