@@ -56,16 +56,18 @@ func serveSource(ctx context.Context, arguments []string) error {
 
 func serveRelay(ctx context.Context, arguments []string) error {
 	flags := flag.NewFlagSet("relay", flag.ContinueOnError)
-	to := flags.String("to", "", "unix socket to relay to")
+	listen := flags.String("listen", "127.0.0.1:0", "TCP address to listen on")
+	network := flags.String("network", "unix", "tcp or unix, of the target")
+	to := flags.String("to", "", "address or socket to relay to")
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", *listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
 	sayReady(listener.Addr())
-	return relay.Serve(ctx, listener, *to)
+	return relay.Serve(ctx, listener, *network, *to)
 }
 
 func runAgent(ctx context.Context, arguments []string) error {

@@ -28,8 +28,9 @@ import (
 )
 
 const (
-	// settle is how long a fleet is left alone before its memory is read.
-	settle = 10 * time.Second
+	// settleSeconds is how long a fleet is left alone before its memory is read,
+	// in a full run and in a quick one.
+	settleSeconds, settleQuick = 10, 2
 	// reconnectBase and reconnectCap are the product's agents' own backoff.
 	reconnectBase, reconnectCap = 250 * time.Millisecond, 30 * time.Second
 )
@@ -121,7 +122,7 @@ func memory(ctx context.Context, b *harness.Bench, count int, role string, argum
 		return nil, err
 	}
 	select {
-	case <-time.After(settle):
+	case <-time.After(time.Duration(b.Of(settleSeconds, settleQuick)) * time.Second):
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

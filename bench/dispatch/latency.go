@@ -70,11 +70,11 @@ func latency(ctx context.Context, b *harness.Bench, server *postgres.Server) err
 		Peer: "one commit and one echo", Title: "From commit to receipt, idle, p50 of each round in ms", Ours: idleRounds, Theirs: sums})
 	b.Report.Result("dispatch_latency_idle_p99_ms", statistics.Quantile(idleAll, 0.99), report.AtMost(20))
 
-	most, err := probe.rate(ctx, time.Duration(b.Of(4, 2))*time.Second)
+	most, err := probe.rate(ctx, time.Duration(b.Of(4, 1))*time.Second)
 	if err != nil {
 		return err
 	}
-	loaded, err := probe.loaded(ctx, most/2, time.Duration(b.Of(15, 4))*time.Second)
+	loaded, err := probe.loaded(ctx, most/2, time.Duration(b.Of(15, 2))*time.Second)
 	if err != nil {
 		return err
 	}

@@ -43,6 +43,7 @@ func Facts(ctx context.Context, programs ...Program) []Fact {
 		{"system", strings.Trim(field("/etc/os-release", "PRETTY_NAME", "="), `"`)},
 		{"kernel", kernel()},
 		{"load", load()},
+		{"tcp", first("/proc/sys/net/ipv4/tcp_congestion_control")},
 		{"go", runtime.Version()},
 	}
 	for _, program := range programs {
@@ -74,6 +75,16 @@ func kernel() string {
 	}
 	return unix.ByteSliceToString(name.Sysname[:]) + " " + unix.ByteSliceToString(name.Release[:]) + " " +
 		unix.ByteSliceToString(name.Machine[:])
+}
+
+// first is the first line of a file.
+func first(path string) string {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return unknown
+	}
+	line, _, _ := strings.Cut(string(content), "\n")
+	return line
 }
 
 // load is the average number of runnable processes over 1, 5 and 15 minutes:

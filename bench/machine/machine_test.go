@@ -25,7 +25,7 @@ func TestFacts(t *testing.T) {
 			t.Errorf("%s is %q, want %q", name, told[name], want)
 		}
 	}
-	for _, name := range []string{"processor", "cores", "memory", "system", "kernel", "load"} {
+	for _, name := range []string{"processor", "cores", "memory", "system", "kernel", "load", "tcp"} {
 		if told[name] == "" || told[name] == "unknown" {
 			t.Errorf("%s is %q", name, told[name])
 		}

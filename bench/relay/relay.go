@@ -12,10 +12,10 @@ import (
 )
 
 // Serve carries bytes between each connection to the listener and one that it
-// makes to the unix socket at target, until ctx ends.
-func Serve(ctx context.Context, listener net.Listener, target string) error {
+// makes to the target, until ctx ends. network is tcp or unix.
+func Serve(ctx context.Context, listener net.Listener, network, target string) error {
 	return serving.Serve(ctx, listener, func(ctx context.Context, near net.Conn) {
-		far, err := (&net.Dialer{}).DialContext(ctx, "unix", target)
+		far, err := (&net.Dialer{}).DialContext(ctx, network, target)
 		if err != nil {
 			return // the near end sees that there is nothing
 		}

@@ -15,8 +15,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// serve relays to target and gives the address to connect to.
-func serve(t *testing.T, target string) string {
+// serve relays to the target and gives the address to connect to.
+func serve(t *testing.T, network, target string) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -24,7 +24,7 @@ func serve(t *testing.T, target string) string {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- relay.Serve(ctx, listener, target) }()
+	go func() { served <- relay.Serve(ctx, listener, network, target) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-served; err != nil {
@@ -59,7 +59,7 @@ func TestRelayCarriesBothWays(t *testing.T) {
 		}
 	})
 	<-ready
-	conn := dial(t, serve(t, source.Socket(dir, source.Echo)))
+	conn := dial(t, serve(t, "tcp", serve(t, "unix", source.Socket(dir, source.Echo))))
 	if err := source.Greet(conn); err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func TestRelayCarriesBothWays(t *testing.T) {
 }
 
 func TestNothingToRelayToEndsTheConnection(t *testing.T) {
-	conn := dial(t, serve(t, filepath.Join(t.TempDir(), "absent")))
+	conn := dial(t, serve(t, "unix", filepath.Join(t.TempDir(), "absent")))
 	if err := source.Greet(conn); err == nil {
 		t.Error("a byte came from nowhere")
 	}

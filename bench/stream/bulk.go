@@ -67,7 +67,8 @@ func cpuSeconds(all []bulk) []float64 {
 	return figures(all, func(one bulk) float64 { return one.cpuSeconds })
 }
 
-func figures(all []bulk, of func(bulk) float64) []float64 {
+// figures gives one figure of each measurement.
+func figures[T any](all []T, of func(T) float64) []float64 {
 	values := make([]float64, len(all))
 	for i, one := range all {
 		values[i] = of(one)

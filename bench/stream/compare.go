@@ -11,58 +11,53 @@ import (
 	"github.com/streamspace/streamspace/bench/websockify"
 )
 
-// peer is the bridge, on ways to both sockets.
-type peer struct {
-	// flood has a relay behind the bridge, and so as many hops as the product.
-	flood way
-	// echo is the bridge alone, one hop less.
-	echo way
-}
-
-func startPeer(ctx context.Context, b *harness.Bench, sockets string) (peer, error) {
-	relay, address, err := startRelay(ctx, b, source.Socket(sockets, source.Flood))
+// startBridges gives the peer's ways. That to the flood has a relay behind the
+// bridge, and so as many hops as the product's; that to the echo is the bridge
+// alone, one hop less.
+func startBridges(ctx context.Context, b *harness.Bench, sockets string) (ways, error) {
+	relay, address, err := startRelay(ctx, b, nil, "-to", source.Socket(sockets, source.Flood))
 	if err != nil {
-		return peer{}, err
+		return ways{}, err
 	}
 	chained, err := websockify.ToTCP(ctx, b.Processes, address)
 	if err != nil {
-		return peer{}, err
+		return ways{}, err
 	}
 	alone, err := websockify.ToUnix(ctx, b.Processes, source.Socket(sockets, source.Echo))
 	if err != nil {
-		return peer{}, err
+		return ways{}, err
 	}
-	return peer{flood: bridgeWay(chained, relay), echo: bridgeWay(alone)}, nil
+	return ways{echo: bridgeWay(alone), flood: bridgeWay(chained, relay)}, nil
 }
 
 // compare measures both sides on the loopback interface.
 func compare(ctx context.Context, b *harness.Bench, sockets string) (err error) {
-	theirs, err := startPeer(ctx, b, sockets)
+	theirs, err := startBridges(ctx, b, sockets)
 	if err != nil {
 		return err
 	}
-	ours, err := startSystem(ctx, b, layout{dir: b.Dir, sockets: sockets})
+	s, err := startSystem(ctx, b, layout{dir: b.Dir, sockets: sockets})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, ours.close()) }()
+	defer func() { err = errors.Join(err, s.close()) }()
 	for _, part := range []struct {
 		name    string
-		measure func(context.Context, *harness.Bench, *system, peer) error
+		measure func(context.Context, *harness.Bench, ways, ways) error
 	}{{Bulk, compareBulk}, {Echo, compareEcho}, {Open, compareOpen}} {
 		if !b.Wants(part.name) {
 			continue
 		}
-		if err := part.measure(ctx, b, ours, theirs); err != nil {
+		if err := part.measure(ctx, b, s.ways(), theirs); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func compareBulk(ctx context.Context, b *harness.Bench, ours *system, theirs peer) error {
+func compareBulk(ctx context.Context, b *harness.Bench, ours, theirs ways) error {
 	wanted := uint64(b.Of(2<<30, 256<<20))
-	our, their, err := pairs(ctx, b, ours.floodWay(), theirs.flood, func(ctx context.Context, w way) (bulk, error) {
+	our, their, err := pairs(ctx, b, ours.flood, theirs.flood, func(ctx context.Context, w way) (bulk, error) {
 		return w.measureBulk(ctx, wanted)
 	})
 	if err != nil {
@@ -78,9 +73,9 @@ func compareBulk(ctx context.Context, b *harness.Bench, ours *system, theirs pee
 	return nil
 }
 
-func compareEcho(ctx context.Context, b *harness.Bench, ours *system, theirs peer) error {
+func compareEcho(ctx context.Context, b *harness.Bench, ours, theirs ways) error {
 	messages := b.Of(4000, 500)
-	our, their, err := pairs(ctx, b, ours.echoWay(), theirs.echo, func(ctx context.Context, w way) (float64, error) {
+	our, their, err := pairs(ctx, b, ours.echo, theirs.echo, func(ctx context.Context, w way) (float64, error) {
 		return w.measureEcho(ctx, messages)
 	})
 	if err != nil {
@@ -92,9 +87,9 @@ func compareEcho(ctx context.Context, b *harness.Bench, ours *system, theirs pee
 	return nil
 }
 
-func compareOpen(ctx context.Context, b *harness.Bench, ours *system, theirs peer) error {
+func compareOpen(ctx context.Context, b *harness.Bench, ours, theirs ways) error {
 	streams := b.Of(40, 10)
-	our, their, err := pairs(ctx, b, ours.echoWay(), theirs.echo, func(ctx context.Context, w way) (float64, error) {
+	our, their, err := pairs(ctx, b, ours.echo, theirs.echo, func(ctx context.Context, w way) (float64, error) {
 		return w.measureOpen(ctx, streams)
 	})
 	if err != nil {

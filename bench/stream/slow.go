@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/streamspace/streamspace/bench/harness"
+	"github.com/streamspace/streamspace/bench/processes"
 	"github.com/streamspace/streamspace/bench/report"
 	"github.com/streamspace/streamspace/bench/slowlink"
+	"github.com/streamspace/streamspace/bench/source"
 	"github.com/streamspace/streamspace/bench/statistics"
 )
 
@@ -76,9 +79,14 @@ func slow(ctx context.Context, b *harness.Bench, sockets string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
+	relays, err := startRelays(ctx, b, chain, sockets)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, relays.close()) }()
 	worst := 0.0
 	for link, between := range links() {
-		p50, err := s.beside(ctx, b, chain, link, between)
+		p50, err := beside(ctx, b, chain, link, between, s.ways(), relays.ways)
 		if err != nil {
 			return err
 		}
@@ -89,51 +97,115 @@ func slow(ctx context.Context, b *harness.Bench, sockets string) (err error) {
 }
 
 // beside measures with one link slow, and gives the median of the rounds' p50.
-func (s *system) beside(ctx context.Context, b *harness.Bench, chain *slowlink.Chain, link int, between string) (float64, error) {
+// The relays show how much of the time is the link's own.
+func beside(ctx context.Context, b *harness.Bench, chain *slowlink.Chain, link int, between string, ours, relays ways) (p50 float64, err error) {
 	if err := chain.Shape(ctx, link, linkRate, linkBurst, linkLatency); err != nil {
 		return 0, err
 	}
-	messages := b.Of(1500, 400)
-	var alone, p50s, p99s, rates []float64
-	for range b.Of(5, 1) {
-		idle, err := s.echoWay().measureInteractive(ctx, messages/4)
-		if err != nil {
-			return 0, err
-		}
-		times, rate, err := s.crowded(ctx, messages)
-		if err != nil {
-			return 0, err
-		}
-		if rate < linkFilled {
-			return 0, fmt.Errorf("the floods carried %.0f Mbit/s of the link's %s: it was not full, so this measures nothing", rate, linkRate)
-		}
-		alone, rates = append(alone, statistics.Median(idle)), append(rates, rate)
-		p50s, p99s = append(p50s, statistics.Median(times)), append(p99s, statistics.Quantile(times, 0.99))
+	messages := b.Of(1500, 300)
+	measure := func(w ways) func(context.Context) (interactive, error) {
+		return func(ctx context.Context) (interactive, error) { return w.measureBeside(ctx, messages) }
 	}
+	our, relayed, err := harness.Pairs(ctx, b.Of(5, 1), measure(ours), measure(relays))
+	if err != nil {
+		return 0, err
+	}
+	row := func(name string, all []interactive, of func(interactive) float64) report.Row {
+		return report.Row{Name: name, Digits: 2, Sample: figures(all, of)}
+	}
+	p50s := row("p50 beside (ms)", our, func(one interactive) float64 { return one.p50 })
 	b.Report.Spread(fmt.Sprintf("interactive stream beside %d full ones, %s between %s", floods, linkRate, between),
-		report.Row{Name: "alone, p50 (ms)", Digits: 2, Sample: alone},
-		report.Row{Name: "beside, p50 (ms)", Digits: 2, Sample: p50s},
-		report.Row{Name: "beside, p99 (ms)", Digits: 2, Sample: p99s},
-		report.Row{Name: "the full ones (Mbit/s)", Digits: 1, Sample: rates})
-	return statistics.Median(p50s), chain.Unshape(ctx, link)
+		row("p50 alone (ms)", our, func(one interactive) float64 { return one.alone }), p50s,
+		row("p99 beside (ms)", our, func(one interactive) float64 { return one.p99 }),
+		row("the full ones (Mbit/s)", our, func(one interactive) float64 { return one.filled }),
+		row("two plain relays: p50 alone (ms)", relayed, func(one interactive) float64 { return one.alone }),
+		row("p50 beside (ms)", relayed, func(one interactive) float64 { return one.p50 }),
+		row("p99 beside (ms)", relayed, func(one interactive) float64 { return one.p99 }))
+	return statistics.Median(p50s.Sample), chain.Unshape(ctx, link)
 }
 
-// crowded gives the times of the interactive stream's messages, and what the
-// floods carried meanwhile, in Mbit/s.
-func (s *system) crowded(ctx context.Context, messages int) (times []float64, rate float64, err error) {
-	crowd, err := s.floodWay().flood(ctx)
+// interactive is one measurement: the times in milliseconds of the interactive
+// stream's messages, and what the floods carried beside it, in Mbit/s.
+type interactive struct {
+	alone, p50, p99, filled float64
+}
+
+// measureBeside measures the interactive stream alone, then beside the floods.
+func (w ways) measureBeside(ctx context.Context, messages int) (interactive, error) {
+	alone, err := w.echo.measureInteractive(ctx, messages/4)
 	if err != nil {
-		return nil, 0, err
+		return interactive{}, err
+	}
+	crowd, err := w.flood.flood(ctx)
+	if err != nil {
+		return interactive{}, err
 	}
 	defer crowd.close()
 	select {
 	case <-time.After(settleFor):
 	case <-ctx.Done():
-		return nil, 0, ctx.Err()
+		return interactive{}, ctx.Err()
 	}
 	bytes, begun := crowd.bytes.Load(), time.Now()
-	if times, err = s.echoWay().measureInteractive(ctx, messages); err != nil {
-		return nil, 0, err
+	times, err := w.echo.measureInteractive(ctx, messages)
+	if err != nil {
+		return interactive{}, err
 	}
-	return times, float64(crowd.bytes.Load()-bytes) * 8 / mega / time.Since(begun).Seconds(), nil
+	filled := float64(crowd.bytes.Load()-bytes) * 8 / mega / time.Since(begun).Seconds()
+	if filled < linkFilled {
+		return interactive{}, fmt.Errorf("the floods carried %.0f Mbit/s of the link's %s: it was not full, so this measures nothing", filled, linkRate)
+	}
+	return interactive{alone: statistics.Median(alone), p50: statistics.Median(times),
+		p99: statistics.Quantile(times, 0.99), filled: filled}, nil
+}
+
+// relays are a plain relay in the control plane's place and one in the
+// agent's, for each socket.
+type relays struct {
+	ways
+	running []*processes.Process
+}
+
+func startRelays(ctx context.Context, b *harness.Bench, chain *slowlink.Chain, sockets string) (_ *relays, err error) {
+	r := &relays{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.close())
+		}
+	}()
+	for name, to := range map[string]*way{source.Echo: &r.echo, source.Flood: &r.flood} {
+		near, err := r.start(ctx, b, chain, name, sockets)
+		if err != nil {
+			return nil, err
+		}
+		*to = plainWay(func(ctx context.Context) (net.Conn, error) {
+			return chain.Places[viewers].DialContext(ctx, "tcp", near)
+		})
+	}
+	return r, nil
+}
+
+// start runs the two relays to a socket, and gives the address for viewers.
+func (r *relays) start(ctx context.Context, b *harness.Bench, chain *slowlink.Chain, name, sockets string) (string, error) {
+	far, farAddress, err := startRelay(ctx, b, chain.Places[machines].In,
+		"-listen", chain.Address(1, machines)+":0", "-to", source.Socket(sockets, name))
+	if err != nil {
+		return "", err
+	}
+	r.running = append(r.running, far)
+	near, nearAddress, err := startRelay(ctx, b, chain.Places[server].In,
+		"-listen", chain.Address(0, server)+":0", "-network", "tcp", "-to", farAddress)
+	if err != nil {
+		return "", err
+	}
+	r.running = append(r.running, near)
+	return nearAddress, nil
+}
+
+func (r *relays) close() error {
+	var errs []error
+	for _, relay := range r.running {
+		errs = append(errs, relay.Stop())
+	}
+	return errors.Join(errs...)
 }

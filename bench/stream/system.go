@@ -123,10 +123,10 @@ func (s *system) startAgent(ctx context.Context, b *harness.Bench, where layout)
 	return err
 }
 
-// echoWay and floodWay lead to the two sessions.
-func (s *system) echoWay() way { return productWay(s.plane, s.agent, s.echo) }
-
-func (s *system) floodWay() way { return productWay(s.plane, s.agent, s.flood) }
+// ways lead to the two sessions.
+func (s *system) ways() ways {
+	return ways{echo: productWay(s.plane, s.agent, s.echo), flood: productWay(s.plane, s.agent, s.flood)}
+}
 
 // close ends the system. Its sessions are sockets of the source, and end with
 // their agent.

@@ -49,9 +49,29 @@ func bridgeWay(bridge *websockify.Bridge, behind ...*processes.Process) way {
 	}
 }
 
-// startRelay runs a relay to a socket and gives its address.
-func startRelay(ctx context.Context, b *harness.Bench, socket string) (*processes.Process, string, error) {
-	process, err := startRole(ctx, b, b.Role("relay", "-to", socket))
+// plainWay is one of plain TCP.
+func plainWay(dial func(context.Context) (net.Conn, error)) way {
+	return way{prepare: func(context.Context) (func(context.Context) (net.Conn, error), error) {
+		return func(ctx context.Context) (net.Conn, error) {
+			conn, err := dial(ctx)
+			if err == nil {
+				context.AfterFunc(ctx, func() { _ = conn.Close() })
+			}
+			return conn, err
+		}, nil
+	}}
+}
+
+// ways are those to both sockets.
+type ways struct{ echo, flood way }
+
+// startRelay runs a relay and gives its address.
+func startRelay(ctx context.Context, b *harness.Bench, in func(processes.Command) processes.Command, arguments ...string) (*processes.Process, string, error) {
+	command := b.Role(append([]string{"relay"}, arguments...)...)
+	if in != nil {
+		command = in(command)
+	}
+	process, err := startRole(ctx, b, command)
 	if err != nil {
 		return nil, "", err
 	}

@@ -41,14 +41,6 @@ func (c *children) put(name string, started *child) {
 	c.started[name] = started
 }
 
-// get gives the supervisor of a runtime, or nil if this process did not start
-// it.
-func (c *children) get(name string) *child {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.started[name]
-}
-
 // reap takes the supervisor, which has ended, out of the process table.
 func (c *children) reap(name string) {
 	c.mu.Lock()
