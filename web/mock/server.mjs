@@ -52,7 +52,7 @@ function launch({ id = randomBytes(8).toString("hex"), template: templateName, n
   if (existing) return [200, existing];
   const template = templates.find((candidate) => candidate.name === templateName);
   if (!template) throw new Refusal(404, "template_unknown", `There is no template "${templateName}". List them with: streamspace templates list`);
-  if (template.name === "editor") throw new Refusal(409, "no_suitable_agent", "No agent can take the session: the only connected agent, local, is full (8 of 8 sessions). Stop a session, or raise its --max-sessions.", true);
+  if (template.name === "editor") throw new Refusal(503, "no_suitable_agent", "No agent can take the session: the only connected agent, local, is full (8 of 8 sessions). Stop a session, or raise its --max-sessions.", true);
   const now = new Date().toISOString();
   const session = { id, name: name || template.displayName, user: "admin", template: template.name, protocol: template.protocol, state: "pending", desiredState: "running", generation: 1, retryable: false, agentId: "local", platform: "process", resources: template.resources, createdAt: now, updatedAt: now, stateSince: now };
   sessions.set(id, session);

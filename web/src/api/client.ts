@@ -4,7 +4,6 @@ import type { Agent, LaunchRequest, Page, Session, Template, Ticket, User } from
 const base = "/api/v1";
 const timeoutMs = 20_000;
 
-
 /** The calls of the HTTP API that the console makes. Each rejects with a Problem. */
 export interface Api {
   me(): Promise<User>;

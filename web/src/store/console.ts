@@ -43,6 +43,9 @@ const initial: ConsoleState = {
 /** How often a launch that got no answer is sent again before the user is asked. */
 const launchAttempts = 5;
 
+/** The codes of refusals that pass by themselves within seconds; "unexpected" is a proxy's. */
+const passing: readonly string[] = ["unexpected", "unavailable", "stopped", "queue_full"];
+
 /**
  * Holds what the console knows of the server, and changes it. Every view reads
  * its store; nothing else talks to the API but the viewer, for its tickets.
@@ -50,6 +53,9 @@ const launchAttempts = 5;
 export class Console {
   readonly store: Store<ConsoleState> = createStore(initial);
   private readonly stream: EventStream;
+  private identity: Promise<User | undefined> | undefined;
+  /** Whether the session list was read once. */
+  private listed = false;
 
   constructor(private readonly api: Api) {
     this.stream = new EventStream({
@@ -63,8 +69,7 @@ export class Console {
   /** Finds out who is signed in and starts listening. */
   async start(): Promise<void> {
     this.stream.start();
-    const user = await this.attempt(() => this.api.me());
-    if (user) this.set({ user });
+    await this.whoAmI();
   }
 
   /** Stops listening, for a page that nobody sees; browsers allow few connections to one server. */
@@ -82,23 +87,26 @@ export class Console {
     void this.refreshCatalog();
   }
 
-  /** Reads templates and agents again; both change without events. */
+  /** Reads templates and agents again, which both change without events, and what could not be read before. */
   async refreshCatalog(): Promise<void> {
     const [templates, agents] = await Promise.all([
       this.attempt(() => this.api.templates()),
       this.api.agents().catch(() => undefined),
     ]);
     this.set(templates ? { templates, agents } : { agents });
-    if (!this.store.get().user && templates) {
-      const user = await this.attempt(() => this.api.me());
-      if (user) this.set({ user });
-    }
+    if (templates && !this.listed) await this.refreshSessions();
   }
 
-  /** Reads the session list, ended sessions included; the event stream knows only live ones. */
+  /**
+   * Reads the user's session list, ended sessions included; the event stream knows
+   * only live ones. An admin's list has everybody's, and nothing tells of changes
+   * to those.
+   */
   async refreshSessions(): Promise<void> {
-    const sessions = await this.attempt(() => this.api.sessions());
-    if (sessions) this.merge(sessions);
+    const [user, sessions] = await Promise.all([this.whoAmI(), this.attempt(() => this.api.sessions())]);
+    if (!user || !sessions) return;
+    this.listed = true;
+    this.merge(sessions.filter((session) => session.user === user.name));
   }
 
   /** Reads one session; undefined when there is no such session. It rejects with a Problem. */
@@ -135,7 +143,7 @@ export class Console {
       } catch (thrown) {
         const problem = asProblem(thrown);
         if (problem.status === 401) this.noteProblem(problem);
-        const unanswered = problem.status === 0 || problem.status >= 502;
+        const unanswered = problem.status === 0 || (problem.status >= 502 && passing.includes(problem.code));
         if (!unanswered || backoff.attempts >= launchAttempts - 1) {
           this.setLaunch(request.id, { request, problem });
           return;
@@ -161,6 +169,16 @@ export class Console {
     }
   }
 
+  /** Who is signed in; asked until it is known. */
+  private whoAmI(): Promise<User | undefined> {
+    this.identity ??= this.attempt(() => this.api.me()).then((user) => {
+      if (user) this.set({ user });
+      else this.identity = undefined;
+      return user;
+    });
+    return this.identity;
+  }
+
   private onEvent(event: ServerEvent): void {
     if (event.event === "snapshot") {
       const { sessions } = JSON.parse(event.data) as { sessions: Session[] | null };
@@ -180,7 +198,9 @@ export class Console {
 
   private async attempt<Result>(call: () => Promise<Result>): Promise<Result | undefined> {
     try {
-      return await call();
+      const result = await call();
+      this.set({ problem: undefined });
+      return result;
     } catch (thrown) {
       this.noteProblem(asProblem(thrown));
       return undefined;

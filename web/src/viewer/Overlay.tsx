@@ -14,7 +14,8 @@ interface OverlayProps {
 /** Says what is going on while there is no live picture. */
 export function Overlay({ phase, onBack, onAgain, onRetry }: OverlayProps): JSX.Element {
   const over = phase.kind === "ended" || phase.kind === "failed" || phase.kind === "refused";
-  const bad = phase.kind === "failed" || phase.kind === "refused" || phase.kind === "missing";
+  const closed = phase.kind === "missing" || phase.kind === "forbidden";
+  const bad = phase.kind === "failed" || phase.kind === "refused" || closed;
   return (
     <div class="overlay" data-testid="viewer-overlay">
       <div class="overlay-card">
@@ -41,7 +42,7 @@ export function Overlay({ phase, onBack, onAgain, onRetry }: OverlayProps): JSX.
               {phase.kind === "refused" ? "Try again" : "Launch again"}
             </button>
           )}
-          {(over || phase.kind === "missing") && (
+          {(over || closed) && (
             <button type="button" class="button" onClick={onBack}>
               All sessions
             </button>

@@ -19,6 +19,7 @@ test("each state has a phase of its own", () => {
     [{ session: session("running") }, "connecting", true],
     [{ session: session("running"), link: { kind: "live" } }, "live", false],
     [{ session: session("running"), link: { kind: "waiting", attempts: 1 } }, "reconnecting", true],
+    [{ session: session("running"), link: { kind: "waiting", attempts: 1, problem: new Problem("ann's", "forbidden", 403, false) } }, "forbidden", false],
     [{ session: session("terminating"), link: { kind: "live" } }, "stopping", true],
     [{ session: session("terminated") }, "ended", false],
     [{ session: session("failed", { reason: "no Xvnc", reasonCode: "needs_missing" }) }, "failed", false],

@@ -6,7 +6,7 @@ import type { LinkStatus } from "./link";
 
 /** What the viewer is doing, as its overlay and its status line say it. */
 export interface Phase {
-  kind: "loading" | "launching" | "refused" | "missing" | "waiting" | "connecting" | "live" | "reconnecting" | "stopping" | "ended" | "failed" | "trouble";
+  kind: "loading" | "launching" | "refused" | "missing" | "waiting" | "connecting" | "live" | "reconnecting" | "forbidden" | "stopping" | "ended" | "failed" | "trouble";
   title: string;
   detail?: string;
   code?: string;
@@ -59,6 +59,9 @@ export function judgePhase({ session, launch, missing, problem, link }: PhaseInp
     return { kind: "waiting", title: `${stateLabel(session.state)}${asleep ? "" : "…"}`, ...optional(explain(session), session.reasonCode), busy: !asleep };
   }
   if (link?.kind === "live") return { kind: "live", title: "Connected", busy: false };
+  if (link?.kind === "waiting" && link.problem?.status === 403) {
+    return { kind: "forbidden", title: "You may not look into this session", ...told(link.problem), busy: false };
+  }
   if (link?.kind === "waiting") {
     const why = link.problem ? told(link.problem) : { detail: link.message ?? "The connection was lost. The session keeps running." };
     return { kind: "reconnecting", title: "Reconnecting…", ...why, busy: true };

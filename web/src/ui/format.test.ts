@@ -1,0 +1,34 @@
+import { expect, test } from "vitest";
+import type { Session, SessionState } from "../api/types";
+import { ago, explain, stateLabel } from "./format";
+
+function session(state: SessionState, changes: Partial<Session> = {}): Session {
+  return { id: "s", state, ...changes } as Session;
+}
+
+test("whatever is under way says whom it waits for", () => {
+  for (const state of ["pending", "waking", "terminating"] as const) {
+    expect(explain(session(state, { agentId: "laptop" })), state).toContain("agent laptop");
+  }
+  expect(explain(session("pending"))).toBe("Waiting for an agent to take it.");
+});
+
+test("the server's reason comes first, and what runs needs none", () => {
+  expect(explain(session("pending", { agentId: "laptop", reason: "agent laptop is away" }))).toBe("agent laptop is away");
+  expect(explain(session("failed"))).toBe("The server gave no reason.");
+  for (const state of ["running", "hibernated", "terminated"] as const) expect(explain(session(state))).toBeUndefined();
+});
+
+test("every state has a word, and one of a newer server is its own", () => {
+  const states: SessionState[] = ["pending", "running", "hibernating", "hibernated", "waking", "terminating", "terminated", "failed"];
+  expect(new Set(states.map(stateLabel)).size).toBe(states.length);
+  expect(stateLabel("migrating" as SessionState)).toBe("migrating");
+});
+
+test("times are never in the future nor a zero", () => {
+  const now = Date.parse("2030-04-01T12:00:00Z");
+  const before = (seconds: number): string => ago(new Date(now - seconds * 1000).toISOString(), now);
+  expect([-60, 0, 44, 45, 89, 90, 3569, 3570, 5400, 126_000, 130_000].map(before)).toEqual([
+    "just now", "just now", "just now", "1 min ago", "1 min ago", "2 min ago", "59 min ago", "1 h ago", "2 h ago", "35 h ago", "2 days ago",
+  ]);
+});
