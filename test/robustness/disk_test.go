@@ -174,7 +174,7 @@ func fillServerDisk(t *testing.T, r *report) {
 	// One becomes ready while that cannot be written.
 	w.faults.arm("supervisor-ready", 1, "hold")
 	w.launching(starting).accepted()
-	ready := w.faults.held()
+	ready := w.faults.held("supervisor-ready")
 	full.fill()
 	ready()
 	_, err := w.api().Launch(program.Limit(t), client.LaunchRequest{ID: w.ids(1)[0], Template: "terminal"})

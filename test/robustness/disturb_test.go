@@ -72,7 +72,7 @@ func stopPostgres(t *testing.T, r *report) {
 	ending, beginning := w.launch(3), w.ids(8)
 	w.faults.arm("launch-uncommitted", 4, "hold")
 	launches := w.launching(beginning)
-	release := w.faults.held() // three launches are accepted, one is within its transaction
+	release := w.faults.held("launch-uncommitted") // three launches are accepted, one is within its transaction
 	stops := w.stopping(ending)
 	postgres.kill()
 	release()
@@ -100,7 +100,7 @@ func pause(t *testing.T, r *report, database string, duration time.Duration) {
 	ending, beginning := w.launch(1), w.ids(3)
 	w.faults.arm("status-unwritten", 1, "pause")
 	launches, stops := w.launching(beginning), w.stopping(ending)
-	w.faults.reached()
+	w.faults.reached("status-unwritten")
 	lasts(duration)
 	w.server.Signal(syscall.SIGCONT)
 	one.over()
@@ -137,7 +137,7 @@ func stall(t *testing.T, r *report, database string, hold func(*world) (release 
 	// One is about to be ready, and the news of that finds the locks taken.
 	w.faults.arm("supervisor-ready", 1, "hold")
 	w.launching(starting).accepted()
-	ready := w.faults.held()
+	ready := w.faults.held("supervisor-ready")
 	release := hold(w)
 	ready()
 	launches, stops := w.launching(beginning), w.stopping(ending)

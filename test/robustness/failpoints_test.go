@@ -150,32 +150,32 @@ func (f failpoints) env() []string { return []string{failpointsVariable + "=" + 
 func (f failpoints) arm(place string, hit int, action string) {
 	f.t.Helper()
 	beside := filepath.Join(f.dir, "beside")
-	err := os.WriteFile(beside, fmt.Appendln(nil, place, hit, action), 0o600)
+	err := os.WriteFile(beside, fmt.Appendln(nil, hit, action), 0o600)
 	if err == nil {
-		err = os.Rename(beside, filepath.Join(f.dir, "armed"))
+		err = os.Rename(beside, filepath.Join(f.dir, place))
 	}
 	if err != nil {
 		f.t.Fatal(err)
 	}
 }
 
-// reached waits until what was armed has happened.
-func (f failpoints) reached() {
+// reached waits until what was armed at the place has happened.
+func (f failpoints) reached(place string) {
 	f.t.Helper()
-	program.Eventually(f.t, "the failpoint is reached", 30*time.Second, func() error {
-		if content, err := os.ReadFile(filepath.Join(f.dir, "armed")); err == nil {
+	program.Eventually(f.t, place+" is reached", 30*time.Second, func() error {
+		if content, err := os.ReadFile(filepath.Join(f.dir, place)); err == nil {
 			return fmt.Errorf("armed still: %s", content)
 		}
 		return nil
 	})
 }
 
-// held waits until a process is held at its failpoint, and gives what lets it
-// go on.
-func (f failpoints) held() (release func()) {
+// held waits until a process is held at the place, and gives what lets it go
+// on.
+func (f failpoints) held(place string) (release func()) {
 	f.t.Helper()
-	path := filepath.Join(f.dir, "held")
-	program.Eventually(f.t, "the failpoint is reached", 30*time.Second, func() error {
+	path := filepath.Join(f.dir, place+".held")
+	program.Eventually(f.t, place+" is reached", 30*time.Second, func() error {
 		_, err := os.Stat(path)
 		return err
 	})

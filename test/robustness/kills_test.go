@@ -2,12 +2,11 @@ package robustness
 
 import (
 	"fmt"
-	"os"
-	"os/exec"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/streamspace/streamspace/client"
 	"github.com/streamspace/streamspace/models"
 	"github.com/streamspace/streamspace/test/program"
 )
@@ -31,10 +30,20 @@ type moment struct {
 	stopping bool
 	// sessions are so many at once.
 	sessions int
-	// slow is with a session that takes its time to start, so that its sending
-	// and its end are written apart.
-	slow bool
+	news     news
 }
+
+// news is what is written of commands at a moment.
+type news int
+
+const (
+	// anything: what takes little time is one write.
+	anything news = iota
+	// sent: the session is not ready before the program has died.
+	sent
+	// completed: that it was sent and acknowledged is written before.
+	completed
+)
 
 // cases are the moments at which programs are killed. What is written for
 // several sessions at once may be one write, so no more hits than certain are
@@ -46,9 +55,10 @@ func cases() []moment {
 		{point: "command-unsent", of: controlPlane, hit: 2, sessions: 3},
 		{point: "status-unwritten", of: controlPlane, hit: 1, sessions: 3},
 		{point: "status-written", of: controlPlane, hit: 1, sessions: 3},
-		{point: "status-unwritten", of: controlPlane, hit: 1, sessions: 1, slow: true}, // sent and not noted
-		{point: "status-unwritten", of: controlPlane, hit: 2, sessions: 1, slow: true}, // completed and not noted
-		{point: "status-written", of: controlPlane, hit: 1, sessions: 1, slow: true},
+		{point: "status-unwritten", of: controlPlane, hit: 1, sessions: 1, news: sent},
+		{point: "status-written", of: controlPlane, hit: 1, sessions: 1, news: sent},
+		{point: "status-unwritten", of: controlPlane, hit: 1, sessions: 1, news: completed},
+		{point: "status-written", of: controlPlane, hit: 1, sessions: 1, news: completed},
 		{point: "stop-uncommitted", of: controlPlane, hit: 2, sessions: 3, stopping: true},
 		{point: "stop-committed", of: controlPlane, hit: 2, sessions: 3, stopping: true},
 		{point: "command-unsent", of: controlPlane, hit: 1, sessions: 3, stopping: true},
@@ -78,8 +88,11 @@ func (m moment) String() string {
 	if m.stopping {
 		during = "stop"
 	}
-	if m.slow {
-		during = "slow " + during
+	switch m.news {
+	case sent:
+		during += " was sent"
+	case completed:
+		during += " has completed"
 	}
 	return fmt.Sprintf("%s, %s, hit %d of %d sessions", during, m.point, m.hit, m.sessions)
 }
@@ -143,14 +156,6 @@ func killAgent(t *testing.T, r *report) {
 func (w *world) kill(one *row, at moment, victim func() *program.Program, restart func()) {
 	w.t.Helper()
 	w.t.Logf("%s: %s", one.engine, one.fault)
-	if _, err := exec.LookPath("Xvnc"); err != nil && at.slow {
-		one.skipped()
-		if os.Getenv("CI") == "true" {
-			w.t.Fatal(err)
-		}
-		w.t.Log("SKIPPED: Xvnc is not installed (apt-get install tigervnc-standalone-server); this was not tried")
-		return
-	}
 	request := w.begin(at)
 	w.await(victim())
 	one.over()
@@ -158,6 +163,9 @@ func (w *world) kill(one *row, at moment, victim func() *program.Program, restar
 		w.noteReady(request.ids)
 	}
 	restart()
+	if at.news == sent {
+		w.faults.held("supervisor-ready")() // by the first start, or by that of a new agent
+	}
 	w.conclude(one, at, request)
 }
 
@@ -168,7 +176,7 @@ func (w *world) outlive(one *row, at moment, victim func() *program.Program, res
 	request := w.ids(at.sessions)
 	w.faults.arm(at.point, at.hit, "hold")
 	asked := w.launching(request)
-	release := w.faults.held()
+	release := w.faults.held(at.point)
 	victim().Kill()
 	one.over()
 	w.noteReady(request)
@@ -185,7 +193,7 @@ func (w *world) killSupervisor(one *row, at moment) {
 	ids := w.ids(at.sessions)
 	w.faults.arm(at.point, at.hit, "kill")
 	w.launching(ids).accepted()
-	w.faults.reached()
+	w.faults.reached(at.point)
 	one.over()
 	var failed []string
 	api := w.api()
@@ -226,16 +234,41 @@ func (w *world) begin(at moment) requested {
 	w.t.Helper()
 	if !at.stopping {
 		ids := w.ids(at.sessions)
-		w.faults.arm(at.point, at.hit, "kill")
-		if at.slow {
-			return requested{ids, w.launchingOf("desktop", ids)}
+		if at.news == completed {
+			return requested{ids, w.launchUntilCompleted(at, ids)}
 		}
+		if at.news == sent {
+			w.faults.arm("supervisor-ready", 1, "hold")
+		}
+		w.faults.arm(at.point, at.hit, "kill")
 		return requested{ids, w.launching(ids)}
 	}
 	ids := w.launch(at.sessions)
 	w.settled() // what was said of the launches is not taken for the stops
 	w.faults.arm(at.point, at.hit, "kill")
 	return requested{ids, w.stopping(ids)}
+}
+
+// launchUntilCompleted launches sessions, and arms the moment when all is
+// written but their completion.
+func (w *world) launchUntilCompleted(at moment, ids []string) *asked {
+	w.t.Helper()
+	w.faults.arm("supervisor-ready", 1, "hold")
+	asked := w.launching(ids)
+	release := w.faults.held("supervisor-ready")
+	api := w.api()
+	for _, id := range ids {
+		program.Eventually(w.t, "the start of "+id+" is acknowledged", 30*time.Second, func() error {
+			commands, err := api.SessionCommands(program.Limit(w.t), id, client.Page{})
+			if err == nil && (len(commands.Items) != 1 || commands.Items[0].Status != models.CommandAck) {
+				err = fmt.Errorf("the commands are %+v", commands.Items)
+			}
+			return err
+		})
+	}
+	w.faults.arm(at.point, at.hit, "kill")
+	release()
+	return asked
 }
 
 // await waits until a program has killed itself.

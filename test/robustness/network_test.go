@@ -112,7 +112,7 @@ func loseOneWay(t *testing.T, r *report, toAgent bool) {
 	ending, starting, beginning := w.launch(1), w.ids(1), w.ids(3)
 	w.faults.arm("supervisor-ready", 1, "hold")
 	w.launching(starting).accepted()
-	ready := w.faults.held()
+	ready := w.faults.held("supervisor-ready")
 	restore := between.lose(from, to)
 	ready()
 	launches, stops := w.launching(beginning), w.stopping(ending)

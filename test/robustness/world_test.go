@@ -173,13 +173,9 @@ type asked struct {
 
 // launching asks for sessions, all at once.
 func (w *world) launching(ids []string) *asked {
-	return w.launchingOf("terminal", ids)
-}
-
-func (w *world) launchingOf(template string, ids []string) *asked {
 	api := w.api()
 	return w.ask(ids, func(ctx context.Context, id string) error {
-		_, err := api.Launch(ctx, client.LaunchRequest{ID: id, Template: template})
+		_, err := api.Launch(ctx, client.LaunchRequest{ID: id, Template: "terminal"})
 		return err
 	})
 }

@@ -12,14 +12,12 @@ import (
 	"time"
 )
 
-const (
-	// variable names the directory in which tests ask for faults.
-	variable = "STREAMSPACE_FAILPOINTS"
-	// armed is the file that asks: a place, its how manieth hit, and an action.
-	armed = "armed"
-	// held is there while an action hold lasts.
-	held = "held"
-)
+// variable names the directory in which tests ask for faults: by a file of the
+// place's name, which says the how manieth hit is meant, and what is to happen.
+const variable = "STREAMSPACE_FAILPOINTS"
+
+// heldSuffix ends the name of the file that is there while an action hold lasts.
+const heldSuffix = ".held"
 
 // faults is opened before main: a supervisor of a session later sees another
 // file system.
@@ -59,7 +57,7 @@ func Hit(place string) {
 	case "pause":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 	case "hold":
-		hold(root)
+		hold(root, place+heldSuffix)
 	}
 }
 
@@ -68,20 +66,20 @@ func Hit(place string) {
 func action(root *os.Root, place string) string {
 	turn.Lock()
 	defer turn.Unlock()
-	content, err := root.ReadFile(armed)
+	content, err := root.ReadFile(place)
 	if err != nil {
 		return ""
 	}
-	var wanted, action string
+	var action string
 	var hit int
-	if _, err := fmt.Sscan(string(content), &wanted, &hit, &action); err != nil || wanted != place {
+	if _, err := fmt.Sscan(string(content), &hit, &action); err != nil {
 		return ""
 	}
 	if hit > 1 {
-		_ = root.WriteFile(armed, fmt.Appendln(nil, wanted, hit-1, action), 0o600)
+		_ = root.WriteFile(place, fmt.Appendln(nil, hit-1, action), 0o600)
 		return ""
 	}
-	if root.Remove(armed) != nil {
+	if root.Remove(place) != nil {
 		return ""
 	}
 	return action
@@ -98,7 +96,7 @@ func die() {
 }
 
 // hold stays here until the test removes the file.
-func hold(root *os.Root) {
+func hold(root *os.Root, held string) {
 	if root.WriteFile(held, nil, fs.FileMode(0o600)) != nil {
 		return
 	}
