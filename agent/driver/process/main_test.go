@@ -2,6 +2,7 @@ package process_test
 
 import (
 	"os"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -13,7 +14,8 @@ import (
 // function does.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == process.SuperviseCommand {
-		os.Exit(process.Supervise(os.Args[2:]))
+		// Unlike os.Exit this does not make the race detector wait for a second.
+		syscall.Exit(process.Supervise(os.Args[2:]))
 	}
 	goleak.VerifyTestMain(m)
 }

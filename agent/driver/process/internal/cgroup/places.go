@@ -23,10 +23,15 @@ const (
 	Processes = "pids"
 )
 
-// leaf is the group that an agent moves itself to where groups with members
-// may not have children that are limited (the "no internal process" rule of
-// version 2).
-const leaf = "streamspace-agent"
+const (
+	// leaf is the group that an agent moves itself to where groups with members
+	// may not have children that are limited (the "no internal process" rule of
+	// version 2).
+	leaf = "streamspace-agent"
+	// shared is the group below the root of version 2 in which agents of root
+	// make groups when they share their own with others.
+	shared = "streamspace"
+)
 
 // Place is a group in which others can be made for one controller.
 type Place struct {
@@ -41,9 +46,11 @@ type Places struct {
 	Why string `json:"why,omitempty"`
 }
 
-// Find looks for the places of this process: its own groups, so that limits
-// that bound the agent bound its sessions too. On version 2 it may move this
-// process to a group of its own there.
+// Find looks for the places of this process. They are its own groups, so that
+// limits that bound the agent bound its sessions too. On version 2 it may move
+// this process to a group of its own there; where that cannot be done because
+// others are in the group too, as in one that a person has logged into, root
+// takes a group of its own below the hierarchy's root.
 func Find() Places { return FindIn("/proc/self/mountinfo", "/proc/self/cgroup") }
 
 // FindIn is Find with the files to read.
@@ -148,14 +155,11 @@ func find(hierarchies []*hierarchy, controller string) (place Place, why string)
 			}
 			return Place{Dir: h.own, Version: 1}, ""
 		case h.version == 2:
-			dir := h.own
-			if filepath.Base(dir) == leaf {
-				dir = filepath.Dir(dir)
-			}
-			if listed, err := lists(dir, "cgroup.controllers", controller); err != nil || !listed {
+			if listed, err := lists(h.parent(), "cgroup.controllers", controller); err != nil || !listed {
 				continue
 			}
-			if err := delegate(dir, controller); err != nil {
+			dir, err := h.delegated(controller)
+			if err != nil {
 				why = fmt.Sprintf("this user may not limit control groups in %s (%v)", dir, err)
 				continue
 			}
@@ -163,6 +167,32 @@ func find(hierarchies []*hierarchy, controller string) (place Place, why string)
 		}
 	}
 	return Place{}, why
+}
+
+// parent is the group that groups are made in: this process's own, or the one
+// above if it has moved into its leaf.
+func (h *hierarchy) parent() string {
+	if filepath.Base(h.own) == leaf {
+		return filepath.Dir(h.own)
+	}
+	return h.own
+}
+
+// delegated gives a group of version 2 whose children can be limited.
+func (h *hierarchy) delegated(controller string) (dir string, err error) {
+	dir = h.parent()
+	if err = delegate(dir, controller); err == nil || os.Geteuid() != 0 {
+		return dir, err
+	}
+	// Only if the system limits groups there already: that is not ours to say.
+	if enabled, listErr := lists(h.mount, "cgroup.subtree_control", controller); listErr != nil || !enabled {
+		return dir, err
+	}
+	below := filepath.Join(h.mount, shared)
+	if err := os.Mkdir(below, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return below, err
+	}
+	return below, delegate(below, controller)
 }
 
 // delegate lets the children of a group of version 2 be limited.

@@ -47,6 +47,12 @@ func List() ([]Process, error) {
 	return all, nil
 }
 
+// Lives tells whether there is a process pid that is more than a zombie.
+func Lives(pid int) bool {
+	_, alive := read(pid)
+	return alive
+}
+
 // read parses /proc/PID/stat: pid (comm) state ppid pgrp session tty_nr …
 func read(pid int) (process Process, alive bool) {
 	content, err := os.ReadFile(path(pid, "stat"))

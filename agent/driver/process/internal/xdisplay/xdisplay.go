@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/streamspace/streamspace/agent/driver/process/internal/proctable"
 )
 
 // The range of display numbers. Seats, forwarded displays of sshd (from 10 on)
@@ -121,7 +123,7 @@ func RemoveFiles(tmp string, number int) error {
 	content, err := os.ReadFile(lockPath(tmp, number))
 	if err == nil {
 		pid, err := strconv.Atoi(strings.TrimSpace(string(content)))
-		if err == nil && unix.Kill(pid, 0) != unix.ESRCH {
+		if err == nil && proctable.Lives(pid) {
 			return nil
 		}
 	}
