@@ -37,8 +37,8 @@ type moment struct {
 type news int
 
 const (
-	// anything: what takes little time is one write.
-	anything news = iota
+	// The zero value is anything: what takes little time is one write.
+	_ news = iota
 	// sent: the session is not ready before the program has died.
 	sent
 	// completed: that it was sent and acknowledged is written before.
