@@ -3,7 +3,7 @@ import { useEffect, useId, useRef } from "preact/hooks";
 
 interface DialogProps {
   title: string;
-  /** Escape, a click beside the dialog, and the browser's back gesture on phones. */
+  /** Escape, a press beside the dialog, and the browser's back gesture on phones. */
   onDismiss(): void;
   children: ComponentChildren;
 }
@@ -33,7 +33,8 @@ export function Dialog({ title, onDismiss, children }: DialogProps): JSX.Element
         event.preventDefault();
         onDismiss();
       }}
-      onClick={(event) => {
+      // A click would count too when text is selected beyond the dialog's edge.
+      onPointerDown={(event) => {
         if (event.target === dialog.current) onDismiss();
       }}
     >

@@ -152,7 +152,9 @@ export function ViewerPage({ id, api, model, router }: ViewerPageProps): JSX.Ele
     };
   }, [protocol]);
 
-  const name = session?.name ?? launch?.request.name ?? "Session";
+  const templates = useStore(model.store, (state) => state.templates);
+  const template = templates?.find((one) => one.name === launch?.request.template);
+  const name = session?.name ?? launch?.request.name ?? template?.displayName ?? "Session";
   useEffect(() => {
     document.title = `${name} · StreamSpace`;
   }, [name]);

@@ -14,7 +14,10 @@ export function AgentsStrip({ model }: { model: Console }): JSX.Element | null {
     <span class="agents" data-testid="agents-online" data-online={online} title={agents.map(describe).join("\n")}>
       <Icon name="agents" size={16} />
       <span class={`dot ${online > 0 ? "good" : "bad"}`} aria-hidden="true" />
-      {online === agents.length ? `${count(online, "agent")} online` : `${online} of ${count(agents.length, "agent")} online`}
+      <span>
+        {online === agents.length ? count(online, "agent") : `${online} of ${count(agents.length, "agent")}`}
+        <span class="agents-word"> online</span>
+      </span>
     </span>
   );
 }
