@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"sync"
 
 	ws "github.com/coder/websocket"
 
@@ -90,8 +89,7 @@ func (h *AgentHub) serve(ctx context.Context, c *connection) {
 	if !adopted {
 		c.end(endReplaced)
 	}
-	var writer sync.WaitGroup
-	writer.Go(func() { c.write(h.options.PingEvery) })
+	c.start(h.options.PingEvery)
 	if adopted {
 		log.Info("agent connected", "negotiated", c.peer.Negotiated)
 		for _, handler := range h.handlers {
@@ -102,7 +100,7 @@ func (h *AgentHub) serve(ctx context.Context, c *connection) {
 		c.end(ending{code: ws.StatusNormalClosure})
 		log.Info("agent disconnected", "cause", cause, "ended", c.why.reason)
 	}
-	writer.Wait()
+	c.writer.Wait()
 	if !adopted {
 		return
 	}

@@ -3,7 +3,6 @@ package websocket
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,13 +35,15 @@ var (
 	endWrite    = ending{code: ws.StatusGoingAway, reason: "the socket takes no more frames", abrupt: true}
 )
 
-// connection is one agent's socket: a bounded queue and the one goroutine that
-// writes it.
+// connection is one agent's socket, a bounded queue of frames for it, and while
+// there are some the one goroutine that writes them: most agents are silent
+// most of the time, and a goroutine that waits takes more than they do.
 type connection struct {
 	peer   Peer
 	socket *ws.Conn
 	burst  *wire.BurstConn
-	queue  chan []byte
+	// limit bounds waiting.
+	limit int
 
 	// over ends with the connection; why is set before.
 	over   context.Context
@@ -54,18 +55,24 @@ type connection struct {
 	said string
 	// handling is set while a frame of the agent is being handled.
 	handling atomic.Bool
+	// writer is waited for once the connection is over.
+	writer sync.WaitGroup
 
 	mu        sync.Mutex
 	lastHeard time.Time
+	waiting   [][]byte
+	// started lets frames go, writing tells that the writer runs.
+	started, writing bool
+	pingAt           time.Time
 }
 
-func newConnection(ctx context.Context, socket *ws.Conn, burst *wire.BurstConn, peer Peer, queueSize int) *connection {
+func newConnection(ctx context.Context, socket *ws.Conn, burst *wire.BurstConn, peer Peer, limit int) *connection {
 	over, cancel := context.WithCancel(ctx)
 	return &connection{
 		peer:      peer,
 		socket:    socket,
 		burst:     burst,
-		queue:     make(chan []byte, queueSize),
+		limit:     limit,
 		over:      over,
 		cancel:    cancel,
 		lastHeard: time.Now(),
@@ -74,15 +81,36 @@ func newConnection(ctx context.Context, socket *ws.Conn, burst *wire.BurstConn, 
 
 // enqueue hands a frame to the writer. It never blocks.
 func (c *connection) enqueue(frame []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.over.Err() != nil {
 		return models.Errorf(models.CodeAgentUnavailable, "agent %q has just disconnected", c.peer.AgentID)
 	}
-	select {
-	case c.queue <- frame:
-		return nil
-	default:
+	if len(c.waiting) >= c.limit {
 		return models.Errorf(models.CodeQueueFull,
-			"agent %q does not read its frames; %d are waiting", c.peer.AgentID, cap(c.queue))
+			"agent %q does not read its frames; %d are waiting", c.peer.AgentID, len(c.waiting))
+	}
+	c.waiting = append(c.waiting, frame)
+	c.begin()
+	return nil
+}
+
+// start lets frames go that were queued before, and all later ones.
+func (c *connection) start(pingEvery time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.started, c.pingAt = true, time.Now().Add(pingEvery)
+	if len(c.waiting) > 0 || c.over.Err() != nil {
+		c.begin()
+	}
+}
+
+// begin starts the writer unless it runs. The lock is held, and the connection
+// is not over, or is just ending: so nobody waits for the writer yet.
+func (c *connection) begin() {
+	if c.started && !c.writing {
+		c.writing = true
+		c.writer.Go(c.write)
 	}
 }
 
@@ -90,48 +118,80 @@ func (c *connection) enqueue(frame []byte) error {
 // cannot hold up whoever ends many.
 func (c *connection) end(why ending) {
 	c.once.Do(func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
 		c.why = why
 		c.cancel()
+		c.begin()
 	})
 }
 
-// write is the only writer of the socket. It returns when the connection is
-// over and the socket is closed.
-func (c *connection) write(pingEvery time.Duration) {
-	ping := time.NewTicker(pingEvery)
-	defer ping.Stop()
-	pingFrame := []byte(fmt.Sprintf(`{"type":%q}`, wire.TypePing))
+// ping queues a ping if it is time, and nothing else shows the agent that this
+// replica lives.
+func (c *connection) ping(frame []byte, every time.Duration, now time.Time) {
+	c.mu.Lock()
+	due := c.started && !now.Before(c.pingAt)
+	if due {
+		c.pingAt = now.Add(every)
+	}
+	c.mu.Unlock()
+	if due {
+		_ = c.enqueue(frame) // a full queue is being written, or its write will fail
+	}
+}
+
+// write is the only writer of the socket. It returns when nothing waits, or
+// when the connection is over and the socket is closed.
+func (c *connection) write() {
 	for {
-		var frame []byte
-		select {
-		case <-c.over.Done():
+		frames, over := c.take()
+		if over {
 			c.close()
 			return
-		case frame = <-c.queue:
-		case <-ping.C:
-			frame = pingFrame
 		}
-		if err := c.putAll(frame); err != nil {
+		if len(frames) == 0 {
+			return
+		}
+		if err := c.putAll(frames); err != nil {
 			c.end(endWrite)
 		}
 	}
 }
 
-// putAll writes a frame together with those that wait behind it.
-func (c *connection) putAll(frame []byte) error {
-	if len(c.queue) == 0 {
-		return c.put(frame)
+// take gives the frames of one burst. None means that the writer is to end.
+func (c *connection) take() (frames [][]byte, over bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over.Err() != nil {
+		return nil, true
+	}
+	size, count := 0, 0
+	for count < min(len(c.waiting), wire.BurstFrames) && size < wire.BurstSize {
+		size += len(c.waiting[count])
+		count++
+	}
+	frames = c.waiting[:count:count]
+	if c.waiting = c.waiting[count:]; len(c.waiting) == 0 {
+		c.waiting = nil
+	}
+	c.writing = count > 0
+	return frames, false
+}
+
+// putAll writes the frames of one burst.
+func (c *connection) putAll(frames [][]byte) error {
+	if len(frames) == 1 {
+		return c.put(frames[0])
 	}
 	deadline := time.Now().Add(writeWithin)
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(c.over), deadline)
 	defer cancel()
 	c.burst.Hold()
-	err := c.socket.Write(ctx, ws.MessageText, frame)
-	for range wire.BurstFrames {
-		if err != nil || len(c.queue) == 0 {
+	var err error
+	for _, frame := range frames {
+		if err = c.socket.Write(ctx, ws.MessageText, frame); err != nil {
 			break
 		}
-		err = c.socket.Write(ctx, ws.MessageText, <-c.queue)
 	}
 	return errors.Join(err, c.burst.Release(deadline))
 }

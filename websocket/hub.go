@@ -136,6 +136,7 @@ func (h *AgentHub) Attach(handler Handler, types ...wire.Type) {
 func (h *AgentHub) Run() {
 	var writing sync.WaitGroup
 	writing.Go(h.keepPulses)
+	writing.Go(h.keepPinging)
 	defer writing.Wait()
 	every := h.options.StaleAfter / 9
 	ticker := time.NewTicker(every)
@@ -153,6 +154,24 @@ func (h *AgentHub) Run() {
 			paused := time.Since(last) > 2*every
 			last = time.Now()
 			h.sweep(paused)
+		}
+	}
+}
+
+// keepPinging shows agents that this replica lives, until Stop. Connections
+// have their own moments, so that not all are written to at once.
+func (h *AgentHub) keepPinging() {
+	ticker := time.NewTicker(max(h.options.PingEvery/16, time.Millisecond))
+	defer ticker.Stop()
+	frame := []byte(`{"type":"` + string(wire.TypePing) + `"}`)
+	for {
+		select {
+		case <-h.stop:
+			return
+		case now := <-ticker.C:
+			for _, c := range h.all() {
+				c.ping(frame, h.options.PingEvery, now)
+			}
 		}
 	}
 }

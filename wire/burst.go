@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// burstSize is what a burst gathers before it is sent at the latest, in bytes.
-const burstSize = 64 << 10
+// BurstSize is what a burst gathers before it is sent at the latest, in bytes.
+const BurstSize = 64 << 10
 
 // BurstFrames bounds the frames of one burst: beyond it there is little left to
 // save, and the first of them has waited for long enough.
@@ -60,7 +60,7 @@ func (c *BurstConn) Write(part []byte) (int, error) {
 		return c.Conn.Write(part)
 	}
 	c.buffer = append(c.buffer, part...)
-	if c.held && len(c.buffer) < burstSize {
+	if c.held && len(c.buffer) < BurstSize {
 		return len(part), nil
 	}
 	return len(part), c.send()
@@ -70,7 +70,7 @@ func (c *BurstConn) Write(part []byte) (int, error) {
 func (c *BurstConn) send() error {
 	_, err := c.Conn.Write(c.buffer)
 	c.buffer = c.buffer[:0]
-	if cap(c.buffer) > 2*burstSize {
+	if cap(c.buffer) > 2*BurstSize {
 		c.buffer = nil // one large frame is no reason to keep so much
 	}
 	return err
