@@ -102,7 +102,7 @@ func (f *flows) open(agentID string, epoch int64) *flow {
 func (f *flows) opened(agentID string, epoch int64) *flow {
 	known := f.byAgent[agentID]
 	if known == nil || known.epoch < epoch {
-		known = &flow{agentID: agentID, epoch: epoch, ids: map[string]bool{}, flights: map[string]*flight{}, reach: reachAll}
+		known = &flow{agentID: agentID, epoch: epoch, reach: reachAll}
 		f.byAgent[agentID] = known
 	}
 	return known
@@ -159,7 +159,15 @@ func (f *flow) want(one hint) {
 		f.reach = reachAll
 		return
 	}
-	f.ids[one.commandID] = f.ids[one.commandID] || one.again
+	f.ask(one.commandID, one.again)
+}
+
+// ask notes a command to look at. Idle flows have no map: there are many.
+func (f *flow) ask(commandID string, again bool) {
+	if f.ids == nil {
+		f.ids = map[string]bool{}
+	}
+	f.ids[commandID] = f.ids[commandID] || again
 }
 
 // errand is what a claimant is to do for a flow.
@@ -188,7 +196,7 @@ func (f *flows) take(claimed *flow, batch int, now time.Time) (errand, bool) {
 	case reachAll:
 		taken.after = 0
 	}
-	claimed.wanted, claimed.reach, claimed.ids, claimed.full = false, reachNew, map[string]bool{}, false
+	claimed.wanted, claimed.reach, claimed.ids, claimed.full = false, reachNew, nil, false
 	return taken, true
 }
 
@@ -212,7 +220,7 @@ func (f *flows) again(undone errand) {
 	undone.wanted = true
 	undone.flow.reach = reachAll
 	for id, again := range undone.ids {
-		undone.flow.ids[id] = undone.flow.ids[id] || again
+		undone.ask(id, again)
 	}
 }
 
@@ -247,6 +255,9 @@ func (f *flows) sent(of *flow, commandID string, now time.Time) {
 	known := of.flights[commandID]
 	if known == nil {
 		known = &flight{}
+		if of.flights == nil {
+			of.flights = map[string]*flight{}
+		}
 		of.flights[commandID] = known
 	}
 	wait := min(f.ackEvery<<min(known.tries, 5), maxAckWait)
@@ -260,6 +271,9 @@ func (f *flows) landed(of *flow, commandID string) (room bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(of.flights, commandID)
+	if len(of.flights) == 0 {
+		of.flights = nil
+	}
 	if of.full && len(of.flights) <= f.window/2 {
 		of.full = false
 		return true
