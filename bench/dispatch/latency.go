@@ -26,11 +26,7 @@ const creators = 8
 // agent, idle and at half of the rate at which commands can be created, beside
 // one commit and one echo over a WebSocket.
 func latency(ctx context.Context, b *harness.Bench, server *postgres.Server) error {
-	url, err := server.Create(ctx, "latency")
-	if err != nil {
-		return err
-	}
-	database, err := open(ctx, url)
+	database, err := create(ctx, server, "latency")
 	if err != nil {
 		return err
 	}
@@ -41,14 +37,8 @@ func latency(ctx context.Context, b *harness.Bench, server *postgres.Server) err
 	}
 	defer p.stop()
 	probe := &probe{plane: p, received: map[string]chan time.Time{}}
-	for n := range agents {
-		id := fmt.Sprint("a", n)
-		if err := p.register(ctx, id); err != nil {
-			return err
-		}
-		if err := p.connect(id, probe.obey); err != nil {
-			return err
-		}
+	if err := p.populate(ctx, probe.obey); err != nil {
+		return err
 	}
 	p.start()
 	count, rounds := b.Of(400, 100), b.Of(7, 3)
@@ -265,11 +255,7 @@ func growth(ctx context.Context, b *harness.Bench, server *postgres.Server) erro
 	few, many := 10_000, b.Of(5_000_000, 300_000)
 	databases := map[int]*db.Database{}
 	for _, rows := range []int{few, many} {
-		url, err := server.Create(ctx, fmt.Sprint("growth", rows))
-		if err != nil {
-			return err
-		}
-		database, err := open(ctx, url)
+		database, err := create(ctx, server, fmt.Sprint("growth", rows))
 		if err != nil {
 			return err
 		}
@@ -313,26 +299,10 @@ func more(ctx context.Context, database *db.Database, round, count int) (time.Du
 		return 0, err
 	}
 	defer p.stop()
-	for n := range agents {
-		id := fmt.Sprint("a", n)
-		if err := p.register(ctx, id); err != nil {
-			return 0, err
-		}
-		if err := p.connect(id, p.obey); err != nil {
-			return 0, err
-		}
+	if err := p.populate(ctx, p.obey); err != nil {
+		return 0, err
 	}
-	took, _, err := timed(nil, func() error {
-		p.start()
-		for p.dispatcher.Stats().Completed < uint64(count) {
-			select {
-			case <-time.After(2 * time.Millisecond):
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		return nil
-	})
+	took, _, err := timed(nil, func() error { return p.drain(ctx, count) })
 	return took, err
 }
 
@@ -340,11 +310,7 @@ func more(ctx context.Context, database *db.Database, round, count int) (time.Du
 // database is left open, which keeps PostgreSQL from cleaning up behind the
 // queue.
 func idle(ctx context.Context, b *harness.Bench, server *postgres.Server) error {
-	url, err := server.Create(ctx, "idle")
-	if err != nil {
-		return err
-	}
-	database, err := open(ctx, url)
+	database, err := create(ctx, server, "idle")
 	if err != nil {
 		return err
 	}

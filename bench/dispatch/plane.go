@@ -10,6 +10,7 @@ import (
 
 	ws "github.com/coder/websocket"
 
+	"github.com/streamspace/streamspace/bench/postgres"
 	"github.com/streamspace/streamspace/db"
 	"github.com/streamspace/streamspace/models"
 	"github.com/streamspace/streamspace/services"
@@ -40,6 +41,15 @@ func open(ctx context.Context, url string) (*db.Database, error) {
 		return nil, err
 	}
 	return database, nil
+}
+
+// create makes an empty database on the server.
+func create(ctx context.Context, server *postgres.Server, name string) (*db.Database, error) {
+	url, err := server.Create(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return open(ctx, url)
 }
 
 // newPlane makes a control plane over the database and serves it; its
@@ -78,6 +88,33 @@ func (p *plane) stop() {
 func (p *plane) register(ctx context.Context, agentID string) error {
 	_, _, err := p.database.RegisterAgent(ctx, models.Agent{ID: agentID, Platform: models.PlatformProcess}, time.Now())
 	return err
+}
+
+// populate connects the agents a0, a1 and so on, as many as agents says.
+func (p *plane) populate(ctx context.Context, handle func(*socket, wire.Command) error) error {
+	for n := range agents {
+		id := fmt.Sprint("a", n)
+		if err := p.register(ctx, id); err != nil {
+			return err
+		}
+		if err := p.connect(id, handle); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drain starts the dispatcher and waits until it has completed so many commands.
+func (p *plane) drain(ctx context.Context, count int) error {
+	p.start()
+	for p.dispatcher.Stats().Completed < uint64(count) {
+		select {
+		case <-time.After(2 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // connect connects an agent that answers each command as handle says.

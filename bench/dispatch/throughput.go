@@ -111,26 +111,10 @@ func commands(ctx context.Context, database *db.Database, server *postgres.Serve
 		return 0, 0, err
 	}
 	defer p.stop()
-	for n := range agents {
-		id := fmt.Sprint("a", n)
-		if err := p.register(ctx, id); err != nil {
-			return 0, 0, err
-		}
-		if err := p.connect(id, p.obey); err != nil {
-			return 0, 0, err
-		}
+	if err := p.populate(ctx, p.obey); err != nil {
+		return 0, 0, err
 	}
-	return timed(server, func() error {
-		p.start()
-		for p.dispatcher.Stats().Completed < uint64(count) {
-			select {
-			case <-time.After(2 * time.Millisecond):
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		return nil
-	})
+	return timed(server, func() error { return p.drain(ctx, count) })
 }
 
 // renew leaves pending commands alone in the table.
