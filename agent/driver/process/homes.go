@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/streamspace/streamspace/agent/driver/process/internal/runtimedir"
+	"github.com/streamspace/streamspace/models"
 )
 
 // chooseUser gives the owner of a persistent home that is there, or else one
@@ -29,47 +30,58 @@ func (d *Driver) chooseUser(home string) uint32 {
 }
 
 // freeHome makes the way to a persistent home, and ends what a supervisor that
-// was killed has left running in it: its lock went with the supervisor. Until
-// release is called nobody else decides about this home.
+// was killed has left running in it: its lock went with the supervisor. A home
+// that another session has is an error. Until release is called nobody else
+// decides about this home.
 func (d *Driver) freeHome(ctx context.Context, home string) (release func(), err error) {
 	release, err = d.homeTurns.take(ctx, home)
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			release()
-		}
-	}()
+	if err := d.clearHome(ctx, home); err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
+}
+
+func (d *Driver) clearHome(ctx context.Context, home string) error {
 	// The user's directory is passed by other users if sessions are those.
 	if err := os.Mkdir(filepath.Dir(home), d.passable()); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("make a persistent home: %w", err)
+		return fmt.Errorf("make a persistent home: %w", err)
 	}
 	all, err := d.list()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, other := range all {
 		state, err := runtimedir.Read(d.dir(other.name))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if state.Home != home {
 			continue
 		}
 		alive, err := d.connect(ctx, other.name)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if alive != nil {
 			alive.close()
-			continue // it has the lock, and will be told of by that
+			return homeInUse(state)
 		}
 		if err := d.sweep(ctx, other.name, state); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return release, nil
+	return nil
+}
+
+func homeInUse(holder runtimedir.State) error {
+	return &models.Error{Code: models.CodeUnavailable, Retryable: true, Message: fmt.Sprintf(
+		"the persistent home of %s for the template %s is in use by the session %s; stop that session first, "+
+			"or launch this one without a persistent home",
+		holder.User, holder.Template, holder.SessionID)}
 }
 
 // homeUsed tells whether a supervisor has the persistent home. The caller has

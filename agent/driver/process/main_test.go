@@ -17,5 +17,9 @@ func TestMain(m *testing.M) {
 		// Unlike os.Exit this does not make the race detector wait for a second.
 		syscall.Exit(process.Supervise(os.Args[2:]))
 	}
+	if dir := os.Getenv(asAgent); dir != "" {
+		agentProcess(dir)
+		return
+	}
 	goleak.VerifyTestMain(m)
 }

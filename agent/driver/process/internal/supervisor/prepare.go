@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -56,30 +55,16 @@ func (s *supervisor) prepare() *runtimedir.Problem {
 	return nil
 }
 
-// lockHome makes this the only runtime that uses the persistent home. The lock
-// ends with this process.
+// lockHome makes this the only runtime that uses the persistent home, which
+// the agent has made sure of: the lock is for those that do not ask. It ends
+// with this process.
 func (s *supervisor) lockHome() *runtimedir.Problem {
 	if s.state.Home == "" {
 		return nil
 	}
-	path := runtimedir.HomeLock(s.state.Home)
-	lock, err := unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		return unavailable("lock the persistent home", err)
-	}
-	err = unix.Flock(lock, unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		holder, _ := os.ReadFile(path) // for the message only
-		return &runtimedir.Problem{Code: models.CodeUnavailable, Retryable: true, Message: fmt.Sprintf(
-			"the persistent home of %s for the template %s is in use by the session %s; stop that session first, or launch one without a persistent home",
-			s.state.User, s.state.Template, strings.TrimSpace(string(holder)))}
-	}
-	if err != nil {
-		return unavailable("lock the persistent home", err)
-	}
-	err = unix.Ftruncate(lock, 0)
+	lock, err := unix.Open(runtimedir.HomeLock(s.state.Home), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
 	if err == nil {
-		_, err = unix.Pwrite(lock, []byte(s.state.SessionID+"\n"), 0)
+		err = unix.Flock(lock, unix.LOCK_EX|unix.LOCK_NB)
 	}
 	if err != nil {
 		return unavailable("lock the persistent home", err)
