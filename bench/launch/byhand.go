@@ -112,6 +112,9 @@ func (h *byHand) measure(ctx context.Context) (seen picture, err error) {
 	begun := time.Now()
 	screen, err := owner.Start(processes.Command{Path: server[0], Arguments: server[1:],
 		Env: env, OnlyEnv: true, UID: h.uid, Dir: filepath.Join(dir, "run")})
+	if errors.Is(err, os.ErrPermission) {
+		return picture{}, fmt.Errorf("%w; the session's user must be able to pass the directories above %s: choose another with TMPDIR", err, dir)
+	}
 	if err != nil {
 		return picture{}, err
 	}
