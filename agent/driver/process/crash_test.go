@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -221,11 +222,18 @@ func TestOwnHalfMadeRuntimes(t *testing.T) {
 			return os.WriteFile(filepath.Join(dir, "state.json"), []byte("{\"sess"), 0o600)
 		},
 		"a dead socket": func(dir string) error {
-			socket, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+			// By a short name: sockets have 107 bytes for theirs.
+			at, err := os.Open(dir)
 			if err != nil {
 				return err
 			}
-			return errors.Join(unix.Bind(socket, &unix.SockaddrUnix{Name: filepath.Join(dir, runtimedir.ControlSocket)}), unix.Close(socket))
+			defer func() { _ = at.Close() }()
+			listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: fmt.Sprintf("/proc/self/fd/%d/%s", at.Fd(), runtimedir.ControlSocket)})
+			if err != nil {
+				return err
+			}
+			listener.SetUnlinkOnClose(false)
+			return listener.Close()
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

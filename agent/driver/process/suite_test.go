@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/streamspace/streamspace/agent/driver"
 	"github.com/streamspace/streamspace/agent/driver/drivertest"
@@ -23,8 +24,11 @@ import (
 // that TestAsAnyUser has asked for.
 const asOther = "STREAMSPACE_TEST_AS_OTHER"
 
+// grace is short: the suite's deaf programs use all of it.
+const grace = time.Second
+
 func TestDriver(t *testing.T) {
-	drivertest.Run(t, harness(t, func(t *testing.T) process.Config { return process.Config{Dir: t.TempDir()} }))
+	drivertest.Run(t, harness(t, func(t *testing.T) process.Config { return process.Config{Dir: t.TempDir(), StopGrace: grace} }))
 }
 
 // A root agent that may not make namespaces runs sessions as users of their
@@ -32,7 +36,7 @@ func TestDriver(t *testing.T) {
 func TestDriverWithoutNamespaces(t *testing.T) {
 	needRoot(t)
 	drivertest.Run(t, harness(t, func(t *testing.T) process.Config {
-		return process.Config{Dir: passableDir(t), NoNamespaces: true}
+		return process.Config{Dir: passableDir(t), StopGrace: grace, NoNamespaces: true}
 	}))
 }
 

@@ -34,11 +34,10 @@ func (h *history) read(offset int64, into []byte) int {
 	return want
 }
 
-// last copies at most size bytes of the end.
-func (h *history) last(size int) []byte {
-	from := max(h.start, h.end-int64(size))
-	into := make([]byte, h.end-from)
-	h.read(from, into)
+// since copies everything from offset on.
+func (h *history) since(offset int64) []byte {
+	into := make([]byte, h.end-offset)
+	h.read(offset, into)
 	return into
 }
 

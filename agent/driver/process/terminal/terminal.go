@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// The bounds of a terminal. The memory of a terminal is kept, and viewers
-// cost one buffer of readSize each besides.
+// The bounds of a terminal. Its memory is kept, readSize and some pieces for
+// each viewer.
 const (
 	// kept is how much output is remembered. What a viewer lags behind comes
 	// out of it, so it is twice the replay: a viewer that is still taking the
@@ -22,12 +22,11 @@ const (
 	// replay is the most recent output that a new viewer gets: some thousand
 	// lines, more than the scrollback of common terminals.
 	replay = 256 << 10
-	// readSize is the most that is read at once from the device and written at
-	// once to a viewer.
+	// readSize is the most that is read at once from the device.
 	readSize = 32 << 10
-	// pieceSize is how much output waits for a laggard at a time, about what
-	// one read of a Linux terminal gives. With the default patience a viewer
-	// that keeps up with 40 kB/s is never disconnected.
+	// pieceSize is how much is moved at a time between what is kept and a
+	// viewer, about what one read of a Linux terminal gives. With the default
+	// patience a viewer that takes 40 kB/s is never disconnected.
 	pieceSize = 4 << 10
 	// inputQueue is how many pieces of input, of at most pieceSize, wait for the
 	// program to read.
@@ -236,11 +235,12 @@ func (t *Terminal) drop(v *viewer) {
 	t.room.Broadcast()
 }
 
-// Tail gives the last lines of output as plain text, at most size bytes.
+// Tail gives the last lines of output as plain text, out of at most the last
+// size bytes.
 func (t *Terminal) Tail(size int) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return plainText(t.history.last(size))
+	return plainText(t.history.since(t.history.replayFrom(size)))
 }
 
 // Close lets every viewer take the last output, for at most Options.Flush,

@@ -41,7 +41,8 @@ func (v *viewer) leave() {
 // showOutput sends the replay and then all output as it comes.
 func (v *viewer) showOutput() {
 	defer v.leave()
-	buffer := make([]byte, readSize)
+	// Small writes, so that one who reads slowly is seen to read.
+	buffer := make([]byte, pieceSize)
 	for {
 		n := v.next(buffer)
 		if n == 0 {
