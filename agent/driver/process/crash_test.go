@@ -215,7 +215,7 @@ func TestOwnSessionsOutliveTheAgent(t *testing.T) {
 
 // What a crash may leave of a start that had only begun.
 func TestOwnHalfMadeRuntimes(t *testing.T) {
-	for name, make := range map[string]func(dir string) error{
+	for name, begin := range map[string]func(dir string) error{
 		"an empty directory": func(string) error { return nil },
 		"no supervisor yet":  func(dir string) error { return os.Mkdir(filepath.Join(dir, runtimedir.HomeDir), 0o700) },
 		"a spoilt state": func(dir string) error {
@@ -243,7 +243,7 @@ func TestOwnHalfMadeRuntimes(t *testing.T) {
 				if err := os.Mkdir(o.in("half"), 0o700); err != nil {
 					t.Fatal(err)
 				}
-				if err := make(o.in("half")); err != nil {
+				if err := begin(o.in("half")); err != nil {
 					t.Fatal(err)
 				}
 			}

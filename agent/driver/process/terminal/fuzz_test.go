@@ -4,7 +4,6 @@ import (
 	"net"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"pgregory.net/rapid"
 
@@ -63,7 +62,6 @@ func TestOutputProperty(t *testing.T) {
 			shown.Tail(100)
 			_ = d.prints.Close()
 			shown.Close()
-			time.Sleep(time.Second)
 		})
 	})
 }

@@ -239,7 +239,7 @@ func TestSlowViewer(t *testing.T) {
 		buffer := make([]byte, 4<<10)
 		for seen.Len() < len(text) {
 			// 50 kB/s.
-			time.Sleep(80 * time.Millisecond)
+			<-time.After(80 * time.Millisecond)
 			n, err := conn.Read(buffer)
 			seen.Write(buffer[:n])
 			if err != nil {
@@ -316,7 +316,7 @@ func TestProgramThatDoesNotRead(t *testing.T) {
 		if got := reads(watching); got != "still here" {
 			t.Errorf("a viewer sees %q", got)
 		}
-		time.Sleep(terminal.DefaultInputPatience)
+		<-time.After(terminal.DefaultInputPatience)
 		if isOpen(typing) {
 			t.Error("the viewer that types stays")
 		}
