@@ -31,6 +31,10 @@ import (
 // names.
 const asAgent = "STREAMSPACE_TEST_AGENT"
 
+// sharedMounts makes such an agent one whose mounts are shared, in a namespace
+// of the test's.
+const sharedMounts = "STREAMSPACE_TEST_SHARED_MOUNTS"
+
 // crowd are the sessions that agentProcess starts at once.
 const crowd = 5
 
@@ -49,6 +53,11 @@ func crowdSpec(i int) driver.Spec {
 
 // agentProcess starts sessions, says so and waits to be killed.
 func agentProcess(dir string) {
+	if os.Getenv(sharedMounts) != "" {
+		if err := unix.Mount("", "/", "", unix.MS_SHARED|unix.MS_REC, ""); err != nil {
+			panic(err)
+		}
+	}
 	d, err := process.New(process.Config{Dir: dir})
 	if err != nil {
 		panic(err)
@@ -74,10 +83,13 @@ func agentProcess(dir string) {
 }
 
 // agent runs agentProcess and gives what it says.
-func agent(t *testing.T, dir string) (command *exec.Cmd, says *bufio.Scanner) {
+func agent(t *testing.T, dir string, environment ...string) (command *exec.Cmd, says *bufio.Scanner) {
 	t.Helper()
 	command = exec.Command("/proc/self/exe")
-	command.Env = append(os.Environ(), asAgent+"="+dir)
+	command.Env = append(append(os.Environ(), asAgent+"="+dir), environment...)
+	if len(environment) > 0 {
+		command.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
+	}
 	output, err := command.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -277,6 +289,31 @@ func TestOwnHalfMadeRuntimes(t *testing.T) {
 				t.Errorf("what never ran has ended: %+v", exit)
 			}
 		})
+	}
+}
+
+// An agent that dies while it stops a session leaves a mark, and the next one
+// does not take the session's end for news.
+func TestOwnStopThatWasNotFinished(t *testing.T) {
+	o := open(t, process.Config{Dir: t.TempDir()})
+	o.Kill(t, o.start(t, terminal(one("half-stopped"), "sh")))
+	if err := os.WriteFile(o.in("half-stopped", runtimedir.StoppingMark), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	exits, err := o.Exits(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program.Eventually(t, "what is left is removed", 30*time.Second, func() error {
+		if left := o.Left(t, "half-stopped"); len(left) > 0 {
+			return errors.New(strings.Join(left, "\n"))
+		}
+		return nil
+	})
+	cancel()
+	for exit := range exits {
+		t.Errorf("the end is told: %+v", exit)
 	}
 }
 

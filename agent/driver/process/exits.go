@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/streamspace/streamspace/agent/driver"
 	"github.com/streamspace/streamspace/agent/driver/process/internal/runtimedir"
 )
+
+// forgetWithin bounds the removal of a runtime whose end has been told.
+const forgetWithin = 15 * time.Second
 
 // watch is one call of Exits.
 type watch struct {
@@ -119,7 +123,10 @@ func (d *Driver) followOnce(w *watch, name string) error {
 	case <-w.ctx.Done():
 		return nil // it is told again to the next caller
 	}
-	return d.forget(w.ctx, name)
+	// Once told it is not told again, also if nobody listens any more.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), forgetWithin)
+	defer cancel()
+	return d.forget(ctx, name)
 }
 
 // settle gives the end of a runtime that is to be told. What is not worth

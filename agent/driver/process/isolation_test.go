@@ -12,6 +12,8 @@ import (
 
 	"github.com/streamspace/streamspace/agent/driver"
 	"github.com/streamspace/streamspace/agent/driver/process"
+	"github.com/streamspace/streamspace/agent/driver/process/internal/cgroup"
+	"github.com/streamspace/streamspace/agent/driver/process/internal/runtimedir"
 	"github.com/streamspace/streamspace/models"
 	"github.com/streamspace/streamspace/test/program"
 )
@@ -73,13 +75,29 @@ func TestRootSessionsAreApart(t *testing.T) {
 	if a, b := owner.Sys().(*syscall.Stat_t).Uid, neighbour.Sys().(*syscall.Stat_t).Uid; a == b || a < process.DefaultFirstUID || b < process.DefaultFirstUID {
 		t.Errorf("the sessions run as the users %d and %d", a, b)
 	}
-	// Nothing was mounted where everybody sees it.
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil || strings.Contains(string(mounts), o.dir) {
-		t.Errorf("the agent sees the mounts of sessions: %v\n%s", err, mounts)
-	}
 	o.gone(t, "curious")
 	o.gone(t, "neighbour")
+}
+
+// Machines that run systemd share the mounts of one namespace with others. What
+// a session's namespace has must stay there all the same.
+func TestRootMountsDoNotSpread(t *testing.T) {
+	needRoot(t)
+	has(t, "Xvnc")
+	o := open(t, process.Config{Dir: t.TempDir()})
+	sharing, output := agent(t, o.dir, sharedMounts+"=yes")
+	says(t, output, "starting")
+	says(t, output, "started")
+	mounts, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", sharing.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(mounts), " shared:") {
+		t.Error("the agent of this test should share its mounts")
+	}
+	if strings.Contains(string(mounts), o.dir) {
+		t.Errorf("the agent sees the mounts of sessions:\n%s", mounts)
+	}
 }
 
 // Even what has cleared its environment and left everything behind.
@@ -95,9 +113,25 @@ func TestRootNothingHidesFromAStop(t *testing.T) {
 				_, err := os.Stat(o.in("hider", "home", "hidden"))
 				return errors.Join(err, sleeping("4711"))
 			})
-			// Nobody is left who knows of it.
+			// Nobody is left who knows of it, and no control group holds it.
 			o.Kill(t, started)
-			o.gone(t, "hider")
+			state, err := runtimedir.Read(o.in("hider"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			group := state.Group
+			state.Group = cgroup.Group{}
+			if err := runtimedir.Write(o.in("hider"), state, false); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := group.Remove(program.Limit(t)); err != nil {
+					t.Error(err)
+				}
+			})
+			if err := o.Stop(program.Limit(t), one("hider")); err != nil {
+				t.Fatal(err)
+			}
 			if sleeping("4711") == nil {
 				t.Error("it still sleeps")
 			}

@@ -201,8 +201,20 @@ func trimLogin(name string) string {
 	return name
 }
 
+// errNotBegun is a supervisor that has ended before it began with the session.
+var errNotBegun = errors.New("the supervisor has ended")
+
 // launch makes a runtime. After an error nothing is left of it.
 func (d *Driver) launch(ctx context.Context, plan runtimedir.Assignment) (driver.Runtime, error) {
+	started, err := d.tryLaunch(ctx, plan)
+	if errors.Is(err, errNotBegun) {
+		// It had been waiting for a session, and something ended it meanwhile.
+		started, err = d.tryLaunch(ctx, plan)
+	}
+	return started, err
+}
+
+func (d *Driver) tryLaunch(ctx context.Context, plan runtimedir.Assignment) (driver.Runtime, error) {
 	if d.isolates() {
 		started, err := d.launchAs(ctx, plan, true)
 		if !errors.Is(err, errNoNamespaces) {
@@ -276,15 +288,17 @@ func (d *Driver) launchAs(ctx context.Context, plan runtimedir.Assignment, isola
 	if ctx.Err() != nil {
 		return driver.Runtime{}, ctx.Err()
 	}
-	if err != nil {
-		return driver.Runtime{}, err
-	}
 	if problem != nil {
 		return driver.Runtime{}, d.told(name, problem)
 	}
-	state, err := runtimedir.Read(plan.Dir)
-	if err != nil {
+	state, readErr := runtimedir.Read(plan.Dir)
+	switch {
+	case err != nil && readErr == nil && state.SessionID == "":
+		return driver.Runtime{}, fmt.Errorf("%w: %w", errNotBegun, err)
+	case err != nil:
 		return driver.Runtime{}, err
+	case readErr != nil:
+		return driver.Runtime{}, readErr
 	}
 	return runtime(state, supervisor.process.Pid), nil
 }
