@@ -85,8 +85,8 @@ func testStopTwice(t *testing.T, b *bench) {
 	b.stop(t, first("over"))
 }
 
-// Programs that have left their parents, their session and their process group
-// behind, and that do not listen.
+// Programs that have left their parents, their session, their process group or
+// their environment behind, and that do not listen.
 func testStopEndsTheTree(t *testing.T, b *bench) {
 	b.start(t, b.harness.Terminal(first("tree"), `
 		trap '' TERM HUP INT
@@ -95,6 +95,7 @@ func testStopEndsTheTree(t *testing.T, b *bench) {
 		(sh -c "$deaf" &)
 		(setsid sh -c "$deaf" </dev/null >/dev/null 2>&1 &)
 		(setsid sh -c "(setsid sh -c '$deaf' &)" &)
+		(env -i sh -c "$deaf" </dev/null >/dev/null 2>&1 &)
 		(sh -c 'exec sleep 2000' &)
 		echo planted
 		while :; do sleep 1000; done`))

@@ -10,8 +10,13 @@ import (
 	"github.com/streamspace/streamspace/agent/driver/process/internal/runtimedir"
 )
 
-// forgetWithin bounds the removal of a runtime whose end has been told.
-const forgetWithin = 15 * time.Second
+const (
+	// forgetWithin bounds the removal of a runtime whose end has been told.
+	forgetWithin = 15 * time.Second
+	// retryAfter is the pause before an end that could not be dealt with is
+	// tried again.
+	retryAfter = 5 * time.Second
+)
 
 // watch is one call of Exits.
 type watch struct {
@@ -78,11 +83,26 @@ func (d *Driver) follow(name string) {
 	w.followed[name] = false
 	w.running.Go(func() {
 		for again := true; again; again = d.followAgain(w, name) {
-			if err := d.followOnce(w, name); err != nil && w.ctx.Err() == nil {
-				d.config.Logger.Error("a session's end cannot be dealt with", "runtime", name, "error", err)
-			}
+			d.followToTheEnd(w, name)
 		}
 	})
+}
+
+// followToTheEnd deals with one end of the runtime, trying again while that
+// fails.
+func (d *Driver) followToTheEnd(w *watch, name string) {
+	for {
+		err := d.followOnce(w, name)
+		if err == nil || w.ctx.Err() != nil {
+			return
+		}
+		d.config.Logger.Error("a session's end cannot be dealt with yet", "runtime", name, "error", err)
+		select {
+		case <-w.ctx.Done():
+			return
+		case <-time.After(retryAfter):
+		}
+	}
 }
 
 // followAgain tells whether there is something to follow still.
@@ -98,7 +118,6 @@ func (d *Driver) followAgain(w *watch, name string) bool {
 	return again
 }
 
-// followOnce deals with one end of the runtime.
 func (d *Driver) followOnce(w *watch, name string) error {
 	alive, err := d.connect(w.ctx, name)
 	if err != nil {

@@ -314,7 +314,7 @@ func (d *Driver) undo(ctx context.Context, name string, supervisor *child) error
 	ended := d.dismiss(ctx, name, supervisor)
 	state, err := runtimedir.Read(d.dir(name))
 	d.children.reap(name)
-	return errors.Join(ended, err, d.sweep(ctx, name, state), d.removeFiles(name, state))
+	return errors.Join(ended, err, d.sweep(ctx, name, state), d.removeFiles(ctx, name, state))
 }
 
 func (d *Driver) dismiss(ctx context.Context, name string, supervisor *child) error {

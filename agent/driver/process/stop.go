@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/streamspace/streamspace/agent/driver"
 	"github.com/streamspace/streamspace/agent/driver/process/internal/proctable"
 	"github.com/streamspace/streamspace/agent/driver/process/internal/runtimedir"
@@ -20,7 +22,8 @@ const (
 	// stopSlack is what a supervisor may take beyond the grace of programs to
 	// end everything and itself.
 	stopSlack = 8 * time.Second
-	// sweepWithin bounds the wait for processes that were killed.
+	// sweepWithin bounds the wait for processes that were killed, and for those
+	// that still write to a directory that is to be removed.
 	sweepWithin = 5 * time.Second
 )
 
@@ -175,17 +178,19 @@ func (d *Driver) remove(ctx context.Context, name string, state runtimedir.State
 	if err := d.endProcesses(ctx, name, state); err != nil {
 		return err
 	}
-	return d.removeFiles(name, state)
+	return d.removeFiles(ctx, name, state)
 }
 
 // removeFiles removes what is on disk of a runtime of which nothing runs.
-func (d *Driver) removeFiles(name string, state runtimedir.State) error {
+func (d *Driver) removeFiles(ctx context.Context, name string, state runtimedir.State) error {
 	if state.Display != 0 && !state.Isolated {
 		if err := xdisplay.RemoveFiles("/tmp", state.Display); err != nil {
 			return err
 		}
 	}
-	return removeTree(d.dir(name))
+	ctx, cancel := context.WithTimeout(ctx, sweepWithin)
+	defer cancel()
+	return removeTree(ctx, d.dir(name))
 }
 
 // endProcesses ends processes that no supervisor looks after any more, and
@@ -223,23 +228,40 @@ func (d *Driver) sweep(ctx context.Context, name string, state runtimedir.State)
 	return errors.Join(err, state.Group.Remove(ctx))
 }
 
-// removeTree is os.RemoveAll also where a session has taken the right to write
-// from its own directories, as Go does with its module cache.
-func removeTree(dir string) error {
-	if err := os.RemoveAll(dir); err == nil || !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if entry != nil && entry.IsDir() {
-			// Also when it could not be read just now: it is the cause.
-			if chmodErr := os.Chmod(path, 0o700); chmodErr != nil || err == nil {
-				return chmodErr
-			}
-			return removeTree(path)
+// removeTree is os.RemoveAll also where somebody still writes, such as the
+// supervisor of a start that was given up before it listened, and where a
+// session has taken the right to write from its own directories, as Go does
+// with its module cache.
+func removeTree(ctx context.Context, dir string) error {
+	for {
+		err := os.RemoveAll(dir)
+		if errors.Is(err, fs.ErrPermission) {
+			err = errors.Join(makeWritable(dir), os.RemoveAll(dir))
 		}
-		return nil
+		if !errors.Is(err, unix.ENOTEMPTY) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// makeWritable gives the owner every right to the directories of a tree.
+func makeWritable(dir string) error {
+	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if entry == nil || !entry.IsDir() {
+			return nil
+		}
+		// WalkDir tells of a directory before it reads it, and again if it could
+		// not read it.
+		if err == nil {
+			return os.Chmod(path, 0o700)
+		}
+		return err
 	})
-	return errors.Join(err, os.RemoveAll(dir))
 }
 
 func stopping(dir string) bool { return exists(filepath.Join(dir, runtimedir.StoppingMark)) }
