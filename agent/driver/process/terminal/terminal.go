@@ -114,7 +114,7 @@ func New(device Device, options Options) *Terminal {
 // terminal, or when the device is closed. The writer of input may outlive it
 // until Close.
 func (t *Terminal) Run() {
-	t.serving.Go(t.pumpInput)
+	t.takeInput()
 	buffer := make([]byte, readSize)
 	for {
 		n, err := t.device.Read(buffer)
@@ -122,6 +122,16 @@ func (t *Terminal) Run() {
 		if err != nil {
 			return
 		}
+	}
+}
+
+// takeInput starts the writer of the device, unless Close waits for everybody
+// already.
+func (t *Terminal) takeInput() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.closed {
+		t.serving.Go(t.pumpInput)
 	}
 }
 

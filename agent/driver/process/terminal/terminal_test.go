@@ -126,6 +126,14 @@ func resize(columns, rows uint16) []byte {
 	return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16([]byte{1}, columns), rows)
 }
 
+// A terminal may be closed while it begins; the race detector tells if Close
+// then waits for less than everybody.
+func TestClosingWhileBeginning(t *testing.T) {
+	for range 200 {
+		run(t, terminal.Options{}, func(*testing.T, *device, *terminal.Terminal) {})
+	}
+}
+
 func TestEverybodySeesAndTypes(t *testing.T) {
 	run(t, terminal.Options{}, func(t *testing.T, d *device, shown *terminal.Terminal) {
 		one, two := viewer(t, shown), viewer(t, shown)
