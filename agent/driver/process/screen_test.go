@@ -362,6 +362,31 @@ func TestOwnSocketOfASessionIsNotFollowed(t *testing.T) {
 	}
 }
 
+// A browser is the most demanding program that sessions run: shared memory,
+// many processes, and a sandbox of its own where the system allows it.
+func TestOwnBrowser(t *testing.T) {
+	has(t, "Xvnc", "chromium")
+	if testing.Short() {
+		t.Skip("SKIPPED: a browser takes long to start")
+	}
+	o := open(t, process.Config{Dir: t.TempDir()})
+	spec := screen(one("surf"), "sh", "-c", `
+		unshare --user --map-root-user true 2>/dev/null || set -- --no-sandbox
+		chromium "$@" --disable-gpu --no-first-run --headless=new --screenshot="$HOME/page.png" 'data:text/html,<h1>here</h1>' > log 2>&1
+		sleep 1000`)
+	spec.Resources = models.Resources{Memory: "2Gi"}
+	o.start(t, spec)
+	program.Eventually(t, "the browser shows a page", time.Minute, func() error {
+		_, err := os.Stat(o.in("surf", "home", "page.png"))
+		if err != nil {
+			log, _ := os.ReadFile(o.in("surf", "home", "log")) // it may not be there yet
+			err = fmt.Errorf("%w; the browser says %s", err, log)
+		}
+		return err
+	})
+	o.gone(t, "surf")
+}
+
 // Displays that others have are left to them.
 func TestOwnScreensOfManyAgents(t *testing.T) {
 	has(t, "Xvnc")

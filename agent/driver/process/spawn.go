@@ -108,10 +108,10 @@ func (d *Driver) spawn(isolated bool) (*child, error) {
 	return started, nil
 }
 
-// refusal tells a system that does not allow something from one that lacks
-// something at the moment.
+// refusal tells a system that gives no namespaces from one that lacks something
+// at the moment. ENOSPC is what a limit of none is called (namespaces(7)).
 func refusal(err error) bool {
-	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EACCES)
+	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.ENOSPC)
 }
 
 // assign has the supervisor run a session, and waits for its answer.

@@ -300,6 +300,7 @@ func (d *Driver) launchAs(ctx context.Context, plan runtimedir.Assignment, isola
 	case readErr != nil:
 		return driver.Runtime{}, readErr
 	}
+	_ = supervisor.starter.Close() // both have said all that they had to say
 	return runtime(state, supervisor.process.Pid), nil
 }
 

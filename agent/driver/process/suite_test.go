@@ -61,6 +61,15 @@ func TestAsAnyUser(t *testing.T) {
 	t.Logf("%s", output)
 }
 
+// People who try the supervisor are told that it is not for them.
+func TestOwnSuperviseByHand(t *testing.T) {
+	output, err := exec.Command("/proc/self/exe", process.SuperviseCommand, "something").CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(output), "an agent runs it") {
+		t.Errorf("it says %q, %v", output, err)
+	}
+}
+
 // nobody has no rights on any system.
 const nobody = 65534
 

@@ -53,34 +53,53 @@ func find(root, mounts, membership string) cgroup.Places {
 const second = "30 23 0:26 / ROOT/cg rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
 
 func TestPlacesOfVersion2(t *testing.T) {
-	root := t.TempDir()
-	put(t, root, map[string]string{
-		"cg/unit/cgroup.controllers":     "cpuset cpu io memory pids\n",
-		"cg/unit/cgroup.subtree_control": "memory pids\n",
-	})
-	unit := filepath.Join(root, "cg/unit")
-	places := find(root, second, "0::/unit\n")
-	for _, controller := range []string{cgroup.Memory, cgroup.CPU, cgroup.Processes} {
-		if got := places.For[controller]; got != (cgroup.Place{Dir: unit, Version: 2}) {
-			t.Errorf("the place for %s is %+v (%s)", controller, got, places.Why)
-		}
-	}
-	if got := content(t, unit, "cgroup.subtree_control"); !strings.HasPrefix(got, "+cpu") {
-		t.Errorf("the controller that children did not have yet was not given to them: %q", got)
-	}
-}
-
-// The leaf that an agent sits in may have no controllers itself.
-func TestPlacesBesideTheLeaf(t *testing.T) {
-	root := t.TempDir()
-	put(t, root, map[string]string{
-		"cg/unit/cgroup.controllers":                   "cpu memory pids\n",
-		"cg/unit/cgroup.subtree_control":               "cpu memory pids\n",
-		"cg/unit/streamspace-agent/cgroup.controllers": "\n",
-	})
-	places := find(root, second, "0::/unit/streamspace-agent\n")
-	if got := places.For[cgroup.Memory].Dir; got != filepath.Join(root, "cg/unit") {
-		t.Errorf("the place is %q (%s)", got, places.Why)
+	all := map[string]string{"controllers": "cpuset cpu io memory pids\n", "none": "\n", "some": "memory pids\n"}
+	for name, test := range map[string]struct {
+		files map[string]string
+		own   string
+		// asRoot and otherwise are the places, below the mount.
+		asRoot, otherwise string
+		// changed is the group whose children get a controller that they lacked.
+		changed string
+	}{
+		"service of the system": {map[string]string{"/": "controllers", "/streamspace": "controllers", "/system.slice": "none", "/system.slice/unit": "none"},
+			"/system.slice/unit", "/streamspace", "", ""},
+		"first run of root": {map[string]string{"/": "controllers", "/streamspace": "some", "/system.slice/unit": "none", "/system.slice": "none"},
+			"/system.slice/unit", "/streamspace", "", "/streamspace"},
+		"application of a user": {map[string]string{"/": "none", "/user/app.slice": "controllers", "/user/app.slice/scope": "none"},
+			"/user/app.slice/scope", "/user/app.slice", "/user/app.slice", ""},
+		"container": {map[string]string{"/": "some"}, "/", "/", "/", "/"},
+		"leaf": {map[string]string{"/": "none", "/unit": "some", "/unit/streamspace-agent": "none"},
+			"/unit/streamspace-agent", "/unit", "/unit", "/unit"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			for group, enabled := range test.files {
+				put(t, root, map[string]string{
+					"cg" + group + "/cgroup.controllers": all["controllers"], "cg" + group + "/cgroup.subtree_control": all[enabled],
+				})
+			}
+			want := test.otherwise
+			if os.Geteuid() == 0 {
+				want = test.asRoot
+			}
+			if want == "" {
+				t.Skip("only root has a place there")
+			}
+			places := find(root, second, "0::"+test.own+"\n")
+			for _, controller := range []string{cgroup.Memory, cgroup.CPU, cgroup.Processes} {
+				if got := places.For[controller]; got != (cgroup.Place{Dir: filepath.Join(root, "cg", want), Version: 2}) {
+					t.Errorf("the place for %s is %+v (%s)", controller, got, places.Why)
+				}
+			}
+			for group, enabled := range test.files {
+				// Plain files keep what is written over their beginning.
+				changed := content(t, root, "cg", group, "cgroup.subtree_control") != all[enabled]
+				if changed != (group == test.changed) {
+					t.Errorf("what limits the children of %s was changed: %v", group, changed)
+				}
+			}
+		})
 	}
 }
 

@@ -29,7 +29,7 @@ const (
 	// version 2).
 	leaf = "streamspace-agent"
 	// shared is the group below the root of version 2 in which agents of root
-	// make groups when they share their own with others.
+	// make groups.
 	shared = "streamspace"
 )
 
@@ -46,11 +46,14 @@ type Places struct {
 	Why string `json:"why,omitempty"`
 }
 
-// Find looks for the places of this process. They are its own groups, so that
-// limits that bound the agent bound its sessions too. On version 2 it may move
-// this process to a group of its own there; where that cannot be done because
-// others are in the group too, as in one that a person has logged into, root
-// takes a group of its own below the hierarchy's root.
+// Find looks for the places of this process. On version 1 they are its own
+// groups. On version 2, where a group that has members may not have children
+// that are limited, they are, whatever can be had first: a group below the
+// hierarchy's root for root, as container engines have one; the group that this
+// process's own is in, as the application slice of systemd's user manager; or
+// its own, which it then leaves for one below. The last is for containers: a
+// service manager could not start the agent again in a group that was changed
+// so while sessions last.
 func Find() Places { return FindIn("/proc/self/mountinfo", "/proc/self/cgroup") }
 
 // FindIn is Find with the files to read.
@@ -150,50 +153,57 @@ func find(hierarchies []*hierarchy, controller string) (place Place, why string)
 		case h.own == "":
 		case h.version == 1 && slices.Contains(h.controllers, controller):
 			if err := unix.Access(h.own, unix.W_OK); err != nil {
-				why = fmt.Sprintf("this user may not make control groups in %s (%v)", h.own, err)
+				why = fmt.Sprintf("no control group for %s can be made in %s (%v)", controller, h.own, err)
 				continue
 			}
 			return Place{Dir: h.own, Version: 1}, ""
 		case h.version == 2:
-			if listed, err := lists(h.parent(), "cgroup.controllers", controller); err != nil || !listed {
-				continue
+			dir, err := h.second(controller)
+			if err == nil {
+				return Place{Dir: dir, Version: 2}, ""
 			}
-			dir, err := h.delegated(controller)
-			if err != nil {
-				why = fmt.Sprintf("this user may not limit control groups in %s (%v)", dir, err)
-				continue
-			}
-			return Place{Dir: dir, Version: 2}, ""
+			why = fmt.Sprintf("no control group for %s can be made in %s (%v)", controller, dir, err)
 		}
 	}
 	return Place{}, why
 }
 
-// parent is the group that groups are made in: this process's own, or the one
-// above if it has moved into its leaf.
-func (h *hierarchy) parent() string {
-	if filepath.Base(h.own) == leaf {
-		return filepath.Dir(h.own)
+// second gives a group of version 2 whose children can be limited.
+func (h *hierarchy) second(controller string) (dir string, err error) {
+	if os.Geteuid() == 0 {
+		if dir, err = h.belowRoot(controller); err == nil {
+			return dir, nil
+		}
 	}
-	return h.own
+	dir = filepath.Dir(h.own)
+	switch {
+	case h.own == h.mount:
+	case filepath.Base(h.own) == leaf:
+		// Ours to change: an earlier run, or the service manager, made it so.
+		return dir, delegate(dir, controller)
+	default:
+		if enabled, listErr := lists(dir, "cgroup.subtree_control", controller); listErr == nil && enabled && unix.Access(dir, unix.W_OK) == nil {
+			return dir, nil
+		}
+	}
+	return h.own, delegate(h.own, controller)
 }
 
-// delegated gives a group of version 2 whose children can be limited.
-func (h *hierarchy) delegated(controller string) (dir string, err error) {
-	dir = h.parent()
-	if err = delegate(dir, controller); err == nil || os.Geteuid() != 0 {
+// belowRoot gives the group that agents of root share. What the system limits
+// at its root is not ours to say.
+func (h *hierarchy) belowRoot(controller string) (dir string, err error) {
+	dir = filepath.Join(h.mount, shared)
+	if enabled, err := lists(h.mount, "cgroup.subtree_control", controller); err != nil || !enabled {
+		return dir, errNotLimited
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return dir, err
 	}
-	// Only if the system limits groups there already: that is not ours to say.
-	if enabled, listErr := lists(h.mount, "cgroup.subtree_control", controller); listErr != nil || !enabled {
-		return dir, err
-	}
-	below := filepath.Join(h.mount, shared)
-	if err := os.Mkdir(below, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
-		return below, err
-	}
-	return below, delegate(below, controller)
+	return dir, delegate(dir, controller)
 }
+
+// errNotLimited is a controller that a group does not give to its children.
+var errNotLimited = errors.New("the system does not limit groups there")
 
 // delegate lets the children of a group of version 2 be limited.
 func delegate(dir, controller string) error {
@@ -203,6 +213,9 @@ func delegate(dir, controller string) error {
 	enabled, err := lists(dir, "cgroup.subtree_control", controller)
 	if err != nil || enabled {
 		return err
+	}
+	if known, err := lists(dir, "cgroup.controllers", controller); err != nil || !known {
+		return errNotLimited
 	}
 	enable := func() error { return write(dir, "cgroup.subtree_control", "+"+controller) }
 	if err := enable(); !errors.Is(err, unix.EBUSY) {

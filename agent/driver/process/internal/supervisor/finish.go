@@ -34,20 +34,15 @@ func (s *supervisor) wait() cause {
 	if s.screen != nil {
 		screen = s.screen.done
 	}
-	for {
-		select {
-		case <-s.program.done:
-			return programEnded
-		case <-screen:
-			return screenEnded
-		case <-s.stops:
-			return stopAsked
-		case received := <-s.signals:
-			// A hangup of a terminal that this process does not have.
-			if received != unix.SIGHUP {
-				return supervisorSignalled
-			}
-		}
+	select {
+	case <-s.program.done:
+		return programEnded
+	case <-screen:
+		return screenEnded
+	case <-s.stops:
+		return stopAsked
+	case <-s.signals:
+		return supervisorSignalled
 	}
 }
 

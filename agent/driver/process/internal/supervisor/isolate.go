@@ -75,6 +75,17 @@ func (s *supervisor) isolate() error {
 	return nil
 }
 
+// refused tells a system on which this does not work from one on which it does
+// not work at the moment.
+func refused(err error) bool {
+	for _, refusal := range []error{unix.EPERM, unix.EACCES, unix.ENOSYS, unix.EINVAL, unix.ENODEV, unix.ENOENT, unix.EROFS} {
+		if errors.Is(err, refusal) {
+			return true
+		}
+	}
+	return false
+}
+
 // cover hides a directory behind an empty one in memory.
 func cover(dir, options string) error {
 	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/streamspace/streamspace/agent/driver/process/internal/cgroup"
 	"github.com/streamspace/streamspace/agent/driver/process/internal/runtimedir"
-	"github.com/streamspace/streamspace/models"
 )
 
 // maxFiles is how many files each of the session's processes may open. It is
@@ -37,8 +36,9 @@ func (s *supervisor) prepare() *runtimedir.Problem {
 	}
 	if s.state.Isolated {
 		if err := s.isolate(); err != nil {
-			return &runtimedir.Problem{Code: models.CodeUnavailable, NoNamespaces: true, Detail: err.Error(),
-				Message: "the agent's machine does not let sessions have a file system of their own"}
+			problem := unavailable("give the session a file system of its own", err)
+			problem.NoNamespaces = refused(err)
+			return problem
 		}
 	}
 	// Programs whose parents die become this process's children.

@@ -68,9 +68,10 @@ func Run(args []string) int {
 		return 2
 	}
 	s := &supervisor{children: newChildren(), signals: make(chan os.Signal, 1)}
-	// Those that the agent ignored would be ignored by the session too; what
-	// is handled here has its default there.
-	signal.Notify(s.signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	signal.Notify(s.signals, unix.SIGTERM, unix.SIGINT)
+	// One that the agent ignored would be ignored by the session too; what is
+	// handled here, by doing nothing, has its default there.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP)
 	if err := json.NewDecoder(starter).Decode(&s.assignment); err != nil {
 		return 0 // the agent has gone, or has changed its mind
 	}
