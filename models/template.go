@@ -71,7 +71,7 @@ type VNC struct {
 type ProcessSpec struct {
 	// Command is the program and its arguments, run in the session's home.
 	Command []string `json:"command" yaml:"command"`
-	// Geometry is the first screen size of a VNC session, e.g. 1280x720.
+	// Geometry is the first screen size of a VNC session, e.g. 1280x800.
 	Geometry string `json:"geometry,omitempty" yaml:"geometry"`
 	// Needs are the commands that must be found in PATH.
 	Needs []Need `json:"needs,omitempty" yaml:"needs"`

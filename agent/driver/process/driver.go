@@ -6,7 +6,8 @@
 // a session is in its directory, Dir/sessions/ID.GENERATION, so an agent that
 // starts again finds every session where it is. A supervisor lives as long as
 // it listens on the control socket in that directory; no process number is
-// ever trusted across time.
+// ever trusted across time. While the agent runs, a supervisor and a screen are
+// up already and wait for the next session, so that it is there at once.
 //
 // An agent that runs as root runs each session as a user of its own, with a
 // file system view, process numbers and shared memory of its own where the

@@ -29,14 +29,15 @@ type watch struct {
 	// followed are the runtimes that have such a goroutine. The value tells
 	// that the runtime was started anew meanwhile, and is to be followed again.
 	followed map[string]bool
-	spare    spare
+	spares   spares
 }
 
 // Exits implements driver.Driver. A runtime that ended while nobody asked is
 // delivered too. What is left of a runtime is removed once its end has been
 // taken from the channel, and what is left of starts that have failed at once.
 func (d *Driver) Exits(ctx context.Context) (<-chan driver.Exit, error) {
-	w := &watch{ctx: ctx, exits: make(chan driver.Exit), followed: map[string]bool{}, spare: spare{taken: make(chan struct{}, 1)}}
+	w := &watch{ctx: ctx, exits: make(chan driver.Exit), followed: map[string]bool{},
+		spares: spares{geometry: defaultGeometry, taken: make(chan struct{}, 1)}}
 	d.mu.Lock()
 	if d.watch != nil {
 		d.mu.Unlock()
@@ -54,7 +55,7 @@ func (d *Driver) Exits(ctx context.Context) (<-chan driver.Exit, error) {
 		return nil, err
 	}
 	go func() {
-		d.keepSpare(ctx, &w.spare)
+		d.keepSpares(ctx, &w.spares)
 		d.endWatch(w)
 	}()
 	return w.exits, nil

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -64,66 +63,6 @@ func TestOwnExitsHaveOneCaller(t *testing.T) {
 	cancel()
 	for range exits {
 		t.Error("nothing has ended")
-	}
-}
-
-// supervisors lists those of a driver, by process id.
-func (o *opened) supervisors(t *testing.T) []int {
-	t.Helper()
-	var all []int
-	for _, pid := range program.ProcessesOf(t, o.dir) {
-		if strings.Contains(program.Describe([]int{pid}), " "+process.SuperviseCommand+" ") {
-			all = append(all, pid)
-		}
-	}
-	slices.Sort(all)
-	return all
-}
-
-// While exits are delivered, one supervisor waits for the next session.
-func TestOwnSpareSupervisor(t *testing.T) {
-	o := open(t, process.Config{Dir: t.TempDir()})
-	ctx, cancel := context.WithCancel(t.Context())
-	exits, err := o.Exits(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var spare []int
-	count := func(want int) {
-		t.Helper()
-		program.Eventually(t, fmt.Sprintf("there are %d supervisors", want), 30*time.Second, func() error {
-			if spare = o.supervisors(t); len(spare) != want {
-				return fmt.Errorf("there are %d", len(spare))
-			}
-			return nil
-		})
-	}
-	count(1)
-	started := o.start(t, terminal(one("quick"), "sh"))
-	if started.Metadata["supervisorPid"] != spare[0] {
-		t.Errorf("process %d waited, and %v took the session", spare[0], started.Metadata["supervisorPid"])
-	}
-	count(2)
-	// One that has died is no loss.
-	for _, pid := range spare {
-		if pid != started.Metadata["supervisorPid"] {
-			kill, err := os.FindProcess(pid)
-			if err == nil {
-				err = kill.Kill()
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	o.start(t, terminal(one("second"), "sh"))
-	count(3)
-	cancel()
-	for range exits {
-		t.Error("nothing has ended")
-	}
-	if left := o.supervisors(t); len(left) != 2 {
-		t.Errorf("of two sessions there are %d supervisors", len(left))
 	}
 }
 

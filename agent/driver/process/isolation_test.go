@@ -223,7 +223,7 @@ func TestOwnSpecsThatCannotBe(t *testing.T) {
 		code   models.ErrorCode
 		says   []string
 	}{
-		"geometry": {func(s *driver.Spec) { s.Template.Spec.Process.Geometry = "large" }, models.CodeInvalidRequest, []string{"large", "1280x720"}},
+		"geometry": {func(s *driver.Spec) { s.Template.Spec.Process.Geometry = "large" }, models.CodeInvalidRequest, []string{"large", "1280x800"}},
 		"a screen too large for X": {func(s *driver.Spec) { s.Template.Spec.Process.Geometry = "40000x10" }, models.CodeInvalidRequest,
 			[]string{"40000x10"}},
 		"no program":       {func(s *driver.Spec) { s.Template.Spec.Process = nil }, models.CodeInvalidRequest, []string{"process.command"}},

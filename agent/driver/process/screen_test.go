@@ -143,11 +143,11 @@ func TestOwnProgramUsesTheScreen(t *testing.T) {
 // isPrivate checks that nobody can reach the screen but the agent.
 func isPrivate(t *testing.T, o *opened, server int, started driver.Runtime) {
 	t.Helper()
-	info, err := os.Lstat(o.in("draw", "run", "rfb.sock"))
+	info, err := os.Lstat(o.in(started.SessionID, "run", "rfb.sock"))
 	if err != nil || info.Mode() != fs.ModeSocket|0o600 {
 		t.Errorf("the RFB socket is %v, %v", info.Mode(), err)
 	}
-	if info, err = os.Lstat(o.in("draw", "run", "Xauthority")); err != nil || info.Mode() != 0o600 {
+	if info, err = os.Lstat(o.in(started.SessionID, "run", "Xauthority")); err != nil || info.Mode() != 0o600 {
 		t.Errorf("the cookie is %v, %v", info.Mode(), err)
 	}
 	// No socket of the server's is a TCP one, or has an abstract name.

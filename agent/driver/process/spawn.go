@@ -32,6 +32,8 @@ type child struct {
 	starter net.Conn
 	// isolated tells that it has namespaces of its own.
 	isolated bool
+	// begun is what it has been told to make ready, if anything.
+	begun *runtimedir.Assignment
 }
 
 // put notes whose supervisor a child is.

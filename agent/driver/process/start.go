@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/streamspace/streamspace/agent/driver"
 	"github.com/streamspace/streamspace/agent/driver/process/internal/cgroup"
 	"github.com/streamspace/streamspace/agent/driver/process/internal/runtimedir"
@@ -18,7 +20,7 @@ import (
 )
 
 const (
-	defaultGeometry = "1280x720"
+	defaultGeometry = "1280x800"
 	// maxSide is the largest side of a screen that X11's 16-bit coordinates can
 	// address.
 	maxSide = 32767
@@ -111,7 +113,7 @@ func (d *Driver) plan(spec driver.Spec) (runtimedir.Assignment, error) {
 	case assignment.State.Protocol == models.ProtocolVNC && (len(assignment.Command) == 0 || assignment.Command[0] == ""):
 		return invalid("the template %s has no process.command, which says what runs on the screen", assignment.State.Template)
 	case !validGeometry(assignment.Geometry):
-		return invalid("the template's geometry %q is no screen size such as 1280x720", assignment.Geometry)
+		return invalid("the template's geometry %q is no screen size such as 1280x800", assignment.Geometry)
 	case spec.PersistentHome && (spec.User == "" || assignment.State.Template == ""):
 		return invalid("a persistent home needs the names of a user and a template")
 	}
@@ -264,13 +266,16 @@ func (d *Driver) launchAs(ctx context.Context, plan runtimedir.Assignment, isola
 		}
 		defer release()
 	}
-	if d.root {
-		plan.State.UID = d.chooseUser(plan.State.Home)
-	}
 	name := filepath.Base(plan.Dir)
-	supervisor, err := d.supervisor(isolated)
+	supervisor, err := d.supervisor(plan)
 	if err != nil {
 		return driver.Runtime{}, err
+	}
+	switch {
+	case supervisor.begun != nil:
+		plan.State.UID = supervisor.begun.State.UID
+	case d.root:
+		plan.State.UID = d.chooseUser(plan.State.Home)
 	}
 	d.children.put(name, supervisor)
 	defer func() {
@@ -281,7 +286,7 @@ func (d *Driver) launchAs(ctx context.Context, plan runtimedir.Assignment, isola
 			d.config.Logger.Error("a start has failed and something is left of it", "runtime", name, "error", cleanErr)
 		}
 	}()
-	if err := os.Mkdir(plan.Dir, d.passable()); err != nil {
+	if err := d.makeDir(plan.Dir, supervisor.begun); err != nil {
 		return driver.Runtime{}, fmt.Errorf("make the session's directory: %w", err)
 	}
 	problem, err := supervisor.assign(ctx, plan)
@@ -304,6 +309,15 @@ func (d *Driver) launchAs(ctx context.Context, plan runtimedir.Assignment, isola
 	return runtime(state, supervisor.process.Pid), nil
 }
 
+// makeDir makes a runtime's directory, or makes it of the one in which something
+// has begun.
+func (d *Driver) makeDir(dir string, begun *runtimedir.Assignment) error {
+	if begun == nil {
+		return os.Mkdir(dir, d.passable())
+	}
+	return unix.Renameat2(unix.AT_FDCWD, begun.Dir, unix.AT_FDCWD, dir, unix.RENAME_NOREPLACE)
+}
+
 // undo ends what a start that has failed has begun, and leaves nothing of it.
 // The caller has the turns of the session and of its home.
 func (d *Driver) undo(ctx context.Context, name string, supervisor *child) error {
@@ -315,7 +329,11 @@ func (d *Driver) undo(ctx context.Context, name string, supervisor *child) error
 	ended := d.dismiss(ctx, name, supervisor)
 	state, err := runtimedir.Read(d.dir(name))
 	d.children.reap(name)
-	return errors.Join(ended, err, d.sweep(ctx, name, state), d.removeFiles(ctx, name, state))
+	all := errors.Join(ended, err, d.sweep(ctx, name, state), d.removeFiles(ctx, name, state))
+	if supervisor.begun != nil {
+		all = errors.Join(all, removeTree(ctx, supervisor.begun.Dir)) // it may not have been renamed
+	}
+	return all
 }
 
 func (d *Driver) dismiss(ctx context.Context, name string, supervisor *child) error {

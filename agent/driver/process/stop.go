@@ -223,7 +223,8 @@ func (d *Driver) sweep(ctx context.Context, name string, state runtimedir.State)
 	ctx, cancel := context.WithTimeout(ctx, sweepWithin)
 	defer cancel()
 	err := proctable.End(ctx, func(process proctable.Process) bool {
-		return state.UID != 0 && proctable.HasUser(process.PID, state.UID) || proctable.HasEnvironment(process.PID, marks...)
+		return state.UID != 0 && proctable.HasUser(process.PID, state.UID) || proctable.HasEnvironment(process.PID, marks...) ||
+			state.Spare != "" && proctable.HasEnvironment(process.PID, runtimedir.Marks("", d.dir(state.Spare))...)
 	})
 	return errors.Join(err, state.Group.Remove(ctx))
 }

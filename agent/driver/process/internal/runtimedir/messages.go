@@ -8,7 +8,7 @@ import (
 )
 
 // StarterFD is the descriptor on which a supervisor gets its Assignment and
-// gives its Answer, one line of JSON each. When the agent closes it before the
+// gives its Answer, one line of JSON each, and a spare one both twice. When the agent closes it before the
 // Answer, nobody wants the session any more.
 const StarterFD = 3
 
@@ -32,6 +32,10 @@ type Assignment struct {
 	Limits  cgroup.Limits `json:"limits"`
 	// StopGrace is how long the session's programs have to end by themselves.
 	StopGrace time.Duration `json:"stopGrace"`
+	// Spare tells that the session is not known yet: the supervisor brings up
+	// what sessions like the one that State and Geometry describe have in
+	// common, and after its Answer waits for another assignment.
+	Spare bool `json:"spare,omitempty"`
 }
 
 // Answer is the outcome of a start. The state is written before it is given.

@@ -1,6 +1,7 @@
 package runtimedir
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
 	"path/filepath"
@@ -15,6 +16,11 @@ import (
 func Name(ref driver.Ref) string {
 	return Escape(ref.SessionID) + "." + strconv.FormatInt(ref.Generation, 10)
 }
+
+// SpareName gives the name of the directory of what is made ready for a session
+// that is not known yet. It is that of a runtime in generation 0, which no
+// session has: what a dead agent leaves of it is found like any other runtime.
+func SpareName() string { return Name(driver.Ref{SessionID: "spare-" + rand.Text()}) }
 
 // Parse tells which runtime a name stands for, if it stands for any.
 func Parse(name string) (ref driver.Ref, ok bool) {

@@ -69,6 +69,9 @@ type State struct {
 	Isolated bool `json:"isolated,omitempty"`
 	// Home is the persistent home, or empty for HomeDir.
 	Home string `json:"home,omitempty"`
+	// Spare is the name of the directory in which the screen was started before
+	// the session was known, or empty.
+	Spare string `json:"spare,omitempty"`
 	// Display is the X server's number, or 0 without one.
 	Display int `json:"display,omitempty"`
 	// Group is where the session's processes are counted and limited.

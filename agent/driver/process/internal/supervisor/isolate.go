@@ -19,8 +19,8 @@ const (
 )
 
 // isolate gives this process, and so the session, a view of the file system in
-// which the session's home, runtime directory and /tmp are its own, other homes
-// are out of sight, and its user has a name. The files stay on disk in the
+// which the session's runtime directory and /tmp are its own and other homes
+// are out of sight. The files stay on disk in the
 // session's directory, which the session itself cannot reach: the directories
 // above it let nobody else in.
 //
@@ -37,18 +37,12 @@ func (s *supervisor) isolate() error {
 		home = runtimedir.HomeDir
 	}
 	// The home may be below a directory that is about to be hidden.
-	handle, err := unix.Open(home, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	var err error
+	s.home, err = unix.Open(home, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open the home: %w", err)
 	}
-	defer func() { _ = unix.Close(handle) }()
 	if err := cover(isolatedHomes, "size=64k,mode=755"); err != nil {
-		return err
-	}
-	if err := os.Mkdir(s.places.home, 0o755); err != nil {
-		return err
-	}
-	if err := bind(fmt.Sprintf("/proc/self/fd/%d", handle), s.places.home); err != nil {
 		return err
 	}
 	if err := os.Mkdir(filepath.Join(runtimedir.TmpDir, filepath.Base(isolatedRun)), 0o700); err != nil {
@@ -65,14 +59,24 @@ func (s *supervisor) isolate() error {
 	if err := cover("/dev/shm", "mode=1777"); err != nil && !errors.Is(err, unix.ENOENT) {
 		return err
 	}
-	if err := s.nameUser(); err != nil {
-		return err
-	}
 	// Programs see their own processes only, and those by their own numbers.
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("mount /proc: %w", err)
 	}
 	return nil
+}
+
+// moveIn gives the session's user, whom isolate need not know, a home and a
+// name in that view.
+func (s *supervisor) moveIn() error {
+	defer func() { _ = unix.Close(s.home) }()
+	if err := os.Mkdir(s.places.home, 0o755); err != nil {
+		return err
+	}
+	if err := bind(fmt.Sprintf("/proc/self/fd/%d", s.home), s.places.home); err != nil {
+		return err
+	}
+	return s.nameUser()
 }
 
 // refused tells a system on which this does not work from one on which it does

@@ -35,7 +35,11 @@ func (s *supervisor) prepare() *runtimedir.Problem {
 		return unavailable("make the session's directories", err)
 	}
 	if s.state.Isolated {
-		if err := s.isolate(); err != nil {
+		err := s.isolate()
+		if err == nil && !s.assignment.Spare {
+			err = s.moveIn()
+		}
+		if err != nil {
 			problem := unavailable("give the session a file system of its own", err)
 			problem.NoNamespaces = refused(err)
 			return problem

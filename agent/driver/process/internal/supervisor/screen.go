@@ -31,8 +31,7 @@ const serverTmp = "/tmp"
 
 func (s *supervisor) displayName() string { return ":" + strconv.Itoa(s.display.Number) }
 
-// startScreen starts an X server, and the template's program once the server
-// accepts viewers.
+// startScreen starts an X server and waits until it accepts viewers.
 func (s *supervisor) startScreen() *runtimedir.Problem {
 	log, err := newOutputLog()
 	if err != nil {
@@ -55,7 +54,7 @@ func (s *supervisor) startScreen() *runtimedir.Problem {
 			return problem
 		}
 		if !again {
-			return s.startProgram()
+			return nil
 		}
 	}
 	return unavailable("find a free display", fmt.Errorf("%d were taken by others", displayTries))

@@ -28,11 +28,15 @@ import (
 // what the fields' own types do.
 type supervisor struct {
 	assignment runtimedir.Assignment
-	state      runtimedir.State
-	group      cgroup.Group
-	places     places
-	children   *children
-	output     *outputLog
+	// assigned delivers what a spare supervisor waits for.
+	assigned <-chan runtimedir.Assignment
+	state    runtimedir.State
+	group    cgroup.Group
+	places   places
+	// home is an open handle until moveIn.
+	home     int
+	children *children
+	output   *outputLog
 
 	// abandoned is closed when the agent that asked for the start is gone.
 	abandoned <-chan struct{}
@@ -72,20 +76,36 @@ func Run(args []string) int {
 	// One that the agent ignored would be ignored by the session too; what is
 	// handled here, by doing nothing, has its default there.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP)
-	if err := json.NewDecoder(starter).Decode(&s.assignment); err != nil {
+	agent := json.NewDecoder(starter)
+	if err := agent.Decode(&s.assignment); err != nil {
 		return 0 // the agent has gone, or has changed its mind
 	}
-	s.state, s.abandoned = s.assignment.State, hungUp(starter)
-	problem := s.start()
+	s.state = s.assignment.State
+	s.listen(starter, agent)
+	// The agent may have gone meanwhile, which abandoned tells better.
+	answer := func(problem *runtimedir.Problem) {
+		_ = json.NewEncoder(starter).Encode(runtimedir.Answer{Problem: problem})
+	}
+	problem := s.begin()
+	if problem == nil && s.assignment.Spare {
+		answer(nil)
+		assignment, assigned := s.standBy()
+		if !assigned {
+			s.abandon()
+			return 0
+		}
+		problem = s.takeOver(assignment)
+	}
+	if problem == nil {
+		problem = s.start()
+	}
 	if problem == nil {
 		problem = s.becomeReady()
 	}
 	if problem != nil {
-		s.kill()
-		s.cleanUp()
+		s.abandon()
 	}
-	// The agent may have gone meanwhile, which abandoned tells better.
-	_ = json.NewEncoder(starter).Encode(runtimedir.Answer{Problem: problem})
+	answer(problem)
 	if problem != nil {
 		return 1
 	}
@@ -116,18 +136,24 @@ func closeForeign() {
 	}
 }
 
-// hungUp gives a channel that is closed when the other side is gone.
-func hungUp(conn net.Conn) <-chan struct{} {
-	gone := make(chan struct{})
+// listen hears what the agent still has to say, and that it is gone.
+func (s *supervisor) listen(conn net.Conn, agent *json.Decoder) {
+	assigned, gone := make(chan runtimedir.Assignment, 1), make(chan struct{})
+	s.assigned, s.abandoned = assigned, gone
+	spare := s.assignment.Spare
 	go func() {
 		defer close(gone)
+		var assignment runtimedir.Assignment
+		if spare && agent.Decode(&assignment) == nil {
+			assigned <- assignment
+		}
 		_, _ = io.Copy(io.Discard, conn)
 	}()
-	return gone
 }
 
-// start brings the session up. After a problem something may run.
-func (s *supervisor) start() *runtimedir.Problem {
+// begin brings up what does not depend on who uses it. After a problem
+// something may run.
+func (s *supervisor) begin() *runtimedir.Problem {
 	syscall.Umask(0o022)
 	if err := os.Chdir(s.assignment.Dir); err != nil {
 		return unavailable("enter the session's directory", err)
@@ -146,19 +172,43 @@ func (s *supervisor) start() *runtimedir.Problem {
 	}
 	s.places = s.arrange()
 	s.state.Group = s.assignment.Cgroups.Plan(runtimedir.GroupName(s.assignment.Dir))
-	// From here on there is something that must be found if this process is
-	// killed.
-	if err := s.record(false); err != nil {
-		return unavailable("record the session", err)
+	if problem := s.recordBeginning(); problem != nil {
+		return problem
 	}
-	//failpoint:supervisor-recorded
 	if problem := s.prepare(); problem != nil {
 		return problem
 	}
 	if s.state.Protocol == models.ProtocolTerminal {
-		return s.startTerminal()
+		return nil
 	}
 	return s.startScreen()
+}
+
+// recordBeginning is due before there is anything that must be found if this
+// process is killed.
+func (s *supervisor) recordBeginning() *runtimedir.Problem {
+	if err := s.record(false); err != nil {
+		return unavailable("record the session", err)
+	}
+	if s.assignment.Spare {
+		return nil
+	}
+	//failpoint:supervisor-recorded
+	return nil
+}
+
+// start runs the session's program.
+func (s *supervisor) start() *runtimedir.Problem {
+	if s.state.Protocol == models.ProtocolTerminal {
+		return s.startTerminal()
+	}
+	return s.startProgram()
+}
+
+// abandon ends what has begun and will not be a session.
+func (s *supervisor) abandon() {
+	s.kill()
+	s.cleanUp()
 }
 
 // given checks that the agent still waits: once it has gone, the next one
