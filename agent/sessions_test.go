@@ -1,8 +1,10 @@
 package agent_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -154,4 +156,60 @@ func TestAVerdictThatIsBeingCarriedOutIsNotRepeated(t *testing.T) {
 	if log := m.log(); strings.Count(log, "stop") > 2 { // one verdict may have been on its way
 		t.Errorf("the effects are %q", log)
 	}
+}
+
+// slowLister takes long to say what runs, and by then it is not true any more.
+type slowLister struct {
+	*machine
+	gate hanging
+}
+
+func (s slowLister) Inventory(ctx context.Context) ([]driver.Runtime, error) {
+	list, err := s.machine.Inventory(ctx)
+	if err == nil {
+		err = s.gate.wait(ctx, driver.Ref{})
+	}
+	return list, err
+}
+
+// The control plane may know of such a session before it gets the list, and
+// would take one that is not in it for lost.
+func TestAnInventoryHasWhatWasStartedWhileItWasMade(t *testing.T) {
+	p, m := newPlane(t), newMachine()
+	old := driver.Ref{SessionID: "old", Generation: 2}
+	m.running[old] = driver.Runtime{Ref: old}
+	lister := slowLister{m, newHanging()}
+	config := configure(t, p, m)
+	config.Driver, config.InventoryEvery = lister, time.Millisecond
+	run(t, config)
+	l := p.link()
+	lister.gate.await(t)
+	l.start("c1", "new", 1)
+	if state := l.answered(1, "c1"); state != "running" {
+		t.Fatalf("the start became %q", state)
+	}
+	lister.gate.open <- struct{}{}
+	has := func(n int, want ...wire.InventoryItem) {
+		t.Helper()
+		items := into[wire.Inventory](l, n, wire.TypeInventory).Items
+		slices.SortFunc(items, func(a, b wire.InventoryItem) int { return strings.Compare(a.SessionID, b.SessionID) })
+		if !slices.Equal(items, want) {
+			t.Errorf("inventory %d has %+v, want %+v", n, items, want)
+		}
+	}
+	running := func(id string, generation int64) wire.InventoryItem {
+		return wire.InventoryItem{SessionID: id, Generation: generation, State: string(models.SessionRunning)}
+	}
+	has(1, running("new", 1), running("old", 2))
+
+	// What a list could have had and has not is gone.
+	lister.gate.await(t)
+	m.mu.Lock()
+	clear(m.running)
+	m.mu.Unlock()
+	lister.gate.open <- struct{}{} // this list was taken before
+	has(2, running("new", 1), running("old", 2))
+	lister.gate.await(t)
+	close(lister.gate.open)
+	has(3)
 }
