@@ -45,9 +45,13 @@ func (d *Database) User(ctx context.Context, userID string) (models.User, error)
 	return user, nil
 }
 
-// CreateToken writes a token's record.
+// CreateToken writes a token's record and forgets some long expired ones, login
+// links and console cookies above all.
 func (d *Database) CreateToken(ctx context.Context, token models.Token) error {
 	return d.write(ctx, "create token", func(ctx context.Context, t *tx) error {
+		if err := t.forgetExpired(ctx, "api_tokens", token.CreatedAt); err != nil {
+			return err
+		}
 		_, err := t.exec(ctx, `INSERT INTO api_tokens (hash, kind, user_id, agent_id, label, created_at, expires_at)
 			VALUES ($1, $2, $3, $4, $5, $6, $7)`, token.Hash, token.Kind, orNull(token.UserID), orNull(token.AgentID),
 			token.Label, d.at(token.CreatedAt), d.atOptional(token.ExpiresAt))

@@ -153,6 +153,49 @@ func TestOldTicketsAreForgotten(t *testing.T) {
 	})
 }
 
+func TestExpiredTokensAreForgotten(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		create := func(kind, hash string, created time.Time, life time.Duration) error {
+			token := models.Token{Hash: hash, Kind: kind, UserID: w.user.ID, CreatedAt: created}
+			if until := created.Add(life); life > 0 {
+				token.ExpiresAt = &until
+			}
+			return w.CreateToken(ctx, token)
+		}
+		must(t, create(models.TokenAPI, "ever", noon, 0))
+		must(t, create(models.TokenConsole, "lasting", noon, 48*time.Hour))
+		for i := range 40 {
+			must(t, create(models.TokenLogin, fmt.Sprint("link", i), after(time.Duration(i)*time.Second), time.Minute))
+			must(t, create(models.TokenConsole, fmt.Sprint("console", i), after(time.Duration(i)*time.Second), time.Hour))
+			if i%2 == 0 {
+				_, err := w.RedeemLogin(ctx, fmt.Sprint("link", i), after(time.Duration(i)*time.Second))
+				must(t, err)
+			}
+		}
+		if kept := w.count("SELECT count(*) FROM api_tokens"); kept != 82 {
+			t.Fatalf("%d of 82 tokens are kept", kept)
+		}
+		must(t, create(models.TokenLogin, "next", after(30*time.Minute), time.Minute))
+		if kept := w.count("SELECT count(*) FROM api_tokens WHERE kind = 'login'"); kept != 31 {
+			t.Fatalf("%d login links are kept, want 30 of the old ones and the new one", kept)
+		}
+		for _, err := range together(12, func(i int) error {
+			return create(models.TokenLogin, fmt.Sprint("new", i), after(24*time.Hour), time.Minute)
+		}) {
+			must(t, err)
+		}
+		must(t, create(models.TokenAgent, "key", after(24*time.Hour), 0))
+		if kept := w.count("SELECT count(*) FROM api_tokens"); kept != 15 {
+			t.Fatalf("%d tokens are kept, want the 15 that can be used", kept)
+		}
+		for kind, hash := range map[string]string{models.TokenAPI: "ever", models.TokenConsole: "lasting", models.TokenLogin: "new7", models.TokenAgent: "key"} {
+			_, err := w.TokenByHash(ctx, kind, hash, after(24*time.Hour))
+			must(t, err)
+		}
+	})
+}
+
 func template(name, display string) models.Template {
 	return models.Template{APIVersion: "v1", Kind: "Template", Metadata: models.TemplateMetadata{Name: name},
 		Spec: models.TemplateSpec{DisplayName: display, Protocol: models.ProtocolVNC, Platforms: []string{"process"},

@@ -7,9 +7,28 @@ import (
 	"github.com/streamspace/streamspace/models"
 )
 
-// retentionPage bounds the rows that one transaction of DeleteFinishedCommands
-// looks at, and so deletes.
-const retentionPage = 1000
+const (
+	// retentionPage bounds the rows that one transaction of
+	// DeleteFinishedCommands looks at, and so deletes.
+	retentionPage = 1000
+	// expiredMemory is how long tickets and tokens are remembered after they
+	// expired, so that a ticket's holder is told why it no longer opens anything,
+	// and since the clocks of replicas differ.
+	expiredMemory = 10 * time.Minute
+)
+
+// forgetExpired deletes some rows that expired long before now. Whoever writes
+// one row has up to ten deleted, so they do not pile up.
+func (t *tx) forgetExpired(ctx context.Context, table string, now time.Time) error {
+	lock := t.database.forUpdate()
+	if lock != "" {
+		lock += " SKIP LOCKED" // others who write at the same time delete them, in any order
+	}
+	_, err := t.exec(ctx, `DELETE FROM `+table+` WHERE hash IN
+		(SELECT hash FROM `+table+` WHERE expires_at < $1 ORDER BY expires_at LIMIT 10`+lock+`)`,
+		t.database.at(now.Add(-expiredMemory)))
+	return err
+}
 
 // DeleteFinishedCommands deletes some commands that ended before the given
 // time, and gives how many, and the place to go on from: 0 when there are no

@@ -71,6 +71,45 @@ func TestSeveralReplicasMigrateAnEmptyDatabase(t *testing.T) {
 	}
 }
 
+// Every step is taken from a database that is in use.
+func TestADatabaseOfEachEarlierBuildIsBroughtForward(t *testing.T) {
+	for _, engine := range []db.Engine{db.SQLite, db.Postgres} {
+		folder := filepath.Join("migrations", string(engine))
+		entries, err := os.ReadDir(folder)
+		must(t, err)
+		for have := 1; have < len(entries); have++ {
+			t.Run(fmt.Sprint(engine, " from ", have), func(t *testing.T) {
+				w := &world{t: t, Database: open(t, urls(t)[engine])}
+				w.sql("CREATE TABLE schema_migrations (number integer PRIMARY KEY, name text NOT NULL)")
+				for i, entry := range entries[:have] {
+					body, err := os.ReadFile(filepath.Join(folder, entry.Name()))
+					must(t, err)
+					_, err = w.DB().ExecContext(t.Context(), string(body))
+					must(t, err)
+					w.sql("INSERT INTO schema_migrations (number, name) VALUES (%d, '%s')", i+1, entry.Name())
+				}
+				const at = "'2030-01-01T00:00:00.000000Z'"
+				w.sql("INSERT INTO users (id, name, role, created_at) VALUES ('u', 'ann', 'user', %s)", at)
+				w.sql("INSERT INTO api_tokens (hash, kind, user_id, created_at) VALUES ('ever', 'api', 'u', %s)", at)
+				w.sql("INSERT INTO api_tokens (hash, kind, user_id, created_at, expires_at) VALUES ('short', 'console', 'u', %s, %s)", at, at)
+				w.sql("INSERT INTO agent_commands (command_id, agent_id, action, status, created_at) VALUES ('c', 'a', 'x', 'pending', %s)", at)
+
+				must(t, w.Migrate(t.Context()))
+				if done := steps(t, w.Database); len(done) != len(entries) || done[len(done)-1] != len(entries) {
+					t.Fatalf("the steps are %v", done)
+				}
+				user, err := w.EnsureUser(t.Context(), "ann", models.RoleUser, noon)
+				must(t, err)
+				token, err := w.TokenByHash(t.Context(), models.TokenAPI, "ever", noon)
+				must(t, err)
+				if user.ID != "u" || token.UserID != "u" || w.command("c").Status != models.CommandPending {
+					t.Fatalf("what was there became %+v, %+v", user, token)
+				}
+			})
+		}
+	}
+}
+
 func TestMigrateRefusesANewerSchema(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		w.sql("INSERT INTO schema_migrations (number, name) VALUES (9999, '9999_future.sql')")

@@ -10,16 +10,10 @@ import (
 	"github.com/streamspace/streamspace/models"
 )
 
-// ticketMemory is how long a ticket is remembered after it expired, so that
-// its holder is told why it no longer opens anything.
-const ticketMemory = 10 * time.Minute
-
 // CreateTicket writes a ticket's record and forgets some long expired ones.
 func (d *Database) CreateTicket(ctx context.Context, ticket models.Ticket) error {
 	return d.write(ctx, "create ticket", func(ctx context.Context, t *tx) error {
-		if _, err := t.exec(ctx, `DELETE FROM tickets WHERE hash IN
-			(SELECT hash FROM tickets WHERE expires_at < $1 ORDER BY expires_at LIMIT 10)`,
-			d.at(ticket.CreatedAt.Add(-ticketMemory))); err != nil {
+		if err := t.forgetExpired(ctx, "tickets", ticket.CreatedAt); err != nil {
 			return err
 		}
 		_, err := t.exec(ctx, `INSERT INTO tickets (hash, session_id, generation, user_id, created_at, expires_at)
