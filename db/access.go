@@ -52,11 +52,33 @@ func (d *Database) CreateToken(ctx context.Context, token models.Token) error {
 		if err := t.forgetExpired(ctx, "api_tokens", token.CreatedAt); err != nil {
 			return err
 		}
-		_, err := t.exec(ctx, `INSERT INTO api_tokens (hash, kind, user_id, agent_id, label, created_at, expires_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7)`, token.Hash, token.Kind, orNull(token.UserID), orNull(token.AgentID),
-			token.Label, d.at(token.CreatedAt), d.atOptional(token.ExpiresAt))
+		_, err := t.exec(ctx, insertToken, d.tokenValues(token)...)
 		return err
 	})
+}
+
+// AdoptToken writes a token's record, in place of the one that the same secret
+// of the same owner may have: that one may have expired. Error:
+// models.CodeUnauthenticated when the secret is somebody else's, and stays it.
+func (d *Database) AdoptToken(ctx context.Context, token models.Token) error {
+	return d.write(ctx, "adopt token", func(ctx context.Context, t *tx) error {
+		written, err := t.exec(ctx, insertToken+` ON CONFLICT (hash) DO UPDATE
+			SET label = excluded.label, created_at = excluded.created_at, expires_at = excluded.expires_at, used_at = NULL
+			WHERE api_tokens.kind = excluded.kind AND coalesce(api_tokens.user_id, '') = coalesce(excluded.user_id, '')
+			AND coalesce(api_tokens.agent_id, '') = coalesce(excluded.agent_id, '')`, d.tokenValues(token)...)
+		if err == nil && written != 1 {
+			err = models.Errorf(models.CodeUnauthenticated, "the token is another's")
+		}
+		return err
+	})
+}
+
+const insertToken = `INSERT INTO api_tokens (hash, kind, user_id, agent_id, label, created_at, expires_at)
+	VALUES ($1, $2, $3, $4, $5, $6, $7)`
+
+func (d *Database) tokenValues(token models.Token) []any {
+	return []any{token.Hash, token.Kind, orNull(token.UserID), orNull(token.AgentID), token.Label,
+		d.at(token.CreatedAt), d.atOptional(token.ExpiresAt)}
 }
 
 // TokenByHash gives the token of that kind, or models.CodeUnauthenticated when

@@ -8,8 +8,8 @@ import (
 )
 
 // Adopt makes a secret that the caller has valid for what grant says, unless it
-// is already: one kept in a file that outlived its database, say. Life must be
-// 0. Errors: models.CodeUnauthenticated when the text is no secret of that
+// is already: one kept in a file that outlived its database, say, or its own
+// end. Life must be 0. Errors: models.CodeUnauthenticated when the text is no secret of that
 // kind, or is one that stands for somebody else.
 func (a *Authenticator) Adopt(ctx context.Context, grant Grant, secret string) error {
 	prefix, err := prefixOf(grant.Kind)
@@ -29,8 +29,12 @@ func (a *Authenticator) Adopt(ctx context.Context, grant Grant, secret string) e
 	if err == nil || models.CodeOf(err) != models.CodeUnauthenticated {
 		return err
 	}
-	return a.database.CreateToken(ctx, models.Token{
+	err = a.database.AdoptToken(ctx, models.Token{
 		Hash: Hash(secret), Kind: grant.Kind, UserID: grant.UserID, AgentID: grant.AgentID,
 		Label: grant.Label, CreatedAt: a.options.Now(),
 	})
+	if models.CodeOf(err) == models.CodeUnauthenticated {
+		return refusal(grant.Kind)
+	}
+	return err
 }

@@ -199,6 +199,47 @@ func TestAdopt(t *testing.T) {
 	})
 }
 
+func TestAdoptRenewsWhatHasExpired(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		for _, kind := range []string{models.TokenAPI, models.TokenAgent} {
+			w.at(0)
+			ending := w.grant(kind)
+			ending.Life = time.Minute
+			secret := w.issue(ending)
+			w.at(time.Minute)
+			other := w.grant(kind)
+			other.AgentID += "other"
+			refused(t, w.Adopt(t.Context(), other, secret), models.CodeUnauthenticated)
+			_, err := w.Check(t.Context(), kind, secret)
+			refused(t, err, models.CodeUnauthenticated)
+
+			// Replicas that share the file start together.
+			if counts := together(8, func() error { return w.Adopt(t.Context(), w.grant(kind), secret) }); counts[""] != 8 {
+				t.Fatalf("the outcomes are %v", counts)
+			}
+			w.at(365 * 24 * time.Hour)
+			token, err := w.Check(t.Context(), kind, secret)
+			must(t, err)
+			if token.ExpiresAt != nil || !token.CreatedAt.Equal(noon.Add(time.Minute)) {
+				t.Errorf("renewed as %+v", token)
+			}
+			if w.count(`SELECT count(*) FROM api_tokens WHERE hash = '`+auth.Hash(secret)+`'`) != 1 {
+				t.Error("one secret has several tokens")
+			}
+		}
+	})
+}
+
+func TestReplicasAdoptOneSecretTogether(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		elsewhere := sqlite(t)
+		secret := elsewhere.issue(elsewhere.grant(models.TokenAPI))
+		if counts := together(8, func() error { return w.Adopt(t.Context(), w.grant(models.TokenAPI), secret) }); counts[""] != 8 {
+			t.Errorf("the outcomes are %v", counts)
+		}
+	})
+}
+
 func TestAdoptLeavesABrokenDatabaseAlone(t *testing.T) {
 	w := sqlite(t)
 	secret := w.issue(w.grant(models.TokenAPI))
