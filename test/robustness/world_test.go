@@ -335,13 +335,21 @@ func (w *world) supervisors() map[string][]int {
 		}
 		cwd, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "cwd"))
 		name, own := strings.CutPrefix(cwd, filepath.Join(w.agentDir(), "sessions")+"/")
-		if err != nil || !own {
+		id, generation, named := cutLast(name, ".")
+		if err != nil || !own || !named || generation == "0" {
 			continue // it has ended, or has no session yet
 		}
-		id := name[:strings.LastIndex(name, ".")] // the rest is the generation
 		found[id] = append(found[id], pid)
 	}
 	return found
+}
+
+func cutLast(text, separator string) (before, after string, found bool) {
+	at := strings.LastIndex(text, separator)
+	if at < 0 {
+		return text, "", false
+	}
+	return text[:at], text[at+len(separator):], true
 }
 
 // noteReady notes which of the sessions are up just now, whoever knows of it.
