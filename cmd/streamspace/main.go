@@ -43,7 +43,7 @@ func run() int {
 			return server.Run(ctx, configuration, built.Version, serverStreams(ctx, streams))
 		},
 		Agent: func(ctx context.Context, configuration config.Agent, streams cli.Streams) error {
-			return server.RunAgent(ctx, configuration, serverStreams(ctx, streams))
+			return server.RunAgent(ctx, configuration, built.Version, serverStreams(ctx, streams))
 		},
 		Migrate: func(ctx context.Context, configuration config.Migrate, streams cli.Streams) error {
 			return server.Migrate(ctx, configuration, server.Streams{Out: streams.Out, Err: streams.Err})

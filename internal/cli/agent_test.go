@@ -25,7 +25,7 @@ func connectAgent(t *testing.T, address, id, key string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	body, err := json.Marshal(wire.Register{AgentID: id, Platform: models.PlatformProcess, Region: "eu-1",
-		Capacity: map[string]any{"maxSessions": 4}})
+		Capacity: map[string]any{"maxSessions": 4}, Metadata: map[string]any{"version": "v0.9"}})
 	if err != nil {
 		t.Fatal(err)
 	}

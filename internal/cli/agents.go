@@ -69,6 +69,7 @@ func newAgentsShow(caller *caller) *cobra.Command {
 			return caller.show(agent, func(w io.Writer) error {
 				return fields(w,
 					[2]string{"Agent", agent.ID}, [2]string{"Status", agent.Status}, [2]string{"Platform", agent.Platform},
+					[2]string{"Version", version(agent)},
 					[2]string{"Region", agent.Region}, [2]string{"Cluster", strings.TrimSpace(agent.ClusterID + " " + agent.ClusterName)},
 					[2]string{"Sessions", load(agent)}, [2]string{"Has", strings.Join(agent.Facilities, ", ")},
 					[2]string{"Connections", strconv.FormatInt(agent.Epoch, 10) + " so far"},
@@ -113,6 +114,12 @@ func load(agent client.Agent) string {
 		return fmt.Sprintf("%d of %d", agent.Sessions, limit)
 	}
 	return strconv.Itoa(agent.Sessions)
+}
+
+// version is what the agent says of its program, if it does.
+func version(agent client.Agent) string {
+	told, _ := agent.Metadata["version"].(string)
+	return told
 }
 
 func heard(now time.Time, agent client.Agent) string {

@@ -135,6 +135,7 @@ DATE  pending  running  agent:edge  -`)
 Agent:        edge
 Status:       online
 Platform:     process
+Version:      v0.9
 Region:       eu-1
 Sessions:     1 of 4
 Connections:  1 so far

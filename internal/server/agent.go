@@ -21,8 +21,9 @@ type machineAgent struct {
 	lock   *lock
 }
 
-// newMachineAgent takes the agent's directory and makes the agent.
-func newMachineAgent(configuration config.Agent, server *url.URL, key string, logger *slog.Logger) (_ *machineAgent, err error) {
+// newMachineAgent takes the agent's directory and makes the agent of a program
+// with this version.
+func newMachineAgent(configuration config.Agent, server *url.URL, key, version string, logger *slog.Logger) (_ *machineAgent, err error) {
 	// The sessions' processes have other working directories than this one.
 	if configuration.DataDir, err = filepath.Abs(configuration.DataDir); err != nil {
 		return nil, fmt.Errorf("the agent's directory: %w", err)
@@ -43,7 +44,7 @@ func newMachineAgent(configuration config.Agent, server *url.URL, key string, lo
 	made, err := agent.New(agent.Config{
 		Server: server, Key: key, AgentID: configuration.ID, Region: configuration.Region,
 		ClusterID: configuration.ClusterID, ClusterName: configuration.ClusterName,
-		MaxSessions: configuration.MaxSessions, JournalPath: filepath.Join(configuration.DataDir, "journal"),
+		MaxSessions: configuration.MaxSessions, Version: version, JournalPath: filepath.Join(configuration.DataDir, "journal"),
 		Driver: sessions, Logger: logger,
 	})
 	if err != nil {
@@ -58,8 +59,9 @@ func (m *machineAgent) sessions(ctx context.Context) (int, error) {
 	return len(runtimes), err
 }
 
-// RunAgent runs an agent until ctx ends. Its sessions go on without it.
-func RunAgent(ctx context.Context, configuration config.Agent, streams Streams) error {
+// RunAgent runs an agent until ctx ends. Its sessions go on without it. version
+// is told to the control plane.
+func RunAgent(ctx context.Context, configuration config.Agent, version string, streams Streams) error {
 	key, err := configuration.Secret()
 	if err != nil {
 		return err
@@ -68,7 +70,7 @@ func RunAgent(ctx context.Context, configuration config.Agent, streams Streams) 
 	if err != nil {
 		return err
 	}
-	running, err := newMachineAgent(configuration, address, key, configuration.Log.Logger(streams.Err))
+	running, err := newMachineAgent(configuration, address, key, version, configuration.Log.Logger(streams.Err))
 	if err != nil {
 		return err
 	}

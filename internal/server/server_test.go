@@ -10,11 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/streamspace/streamspace/agent/driver/process"
 	"github.com/streamspace/streamspace/client"
 	"github.com/streamspace/streamspace/internal/config"
 	"github.com/streamspace/streamspace/internal/server"
@@ -22,7 +24,14 @@ import (
 	"github.com/streamspace/streamspace/test/program"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain makes the test binary a supervisor of its agents' sessions, as the
+// program's main function does.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == process.SuperviseCommand {
+		syscall.Exit(process.Supervise(os.Args[2:]))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func configuration(t *testing.T) config.Server {
 	t.Helper()

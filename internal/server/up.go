@@ -36,11 +36,11 @@ func Up(ctx context.Context, configuration config.Up, version string, streams St
 	if err := server.Start(); err != nil {
 		return errors.Join(err, server.Stop())
 	}
-	return errors.Join(server.runWithAgent(ctx, configuration, streams, logger), server.Stop())
+	return errors.Join(server.runWithAgent(ctx, configuration, version, streams, logger), server.Stop())
 }
 
 // runWithAgent runs the local agent until ctx ends or something fails.
-func (s *Server) runWithAgent(ctx context.Context, configuration config.Up, streams Streams, logger *slog.Logger) error {
+func (s *Server) runWithAgent(ctx context.Context, configuration config.Up, version string, streams Streams, logger *slog.Logger) error {
 	key, err := keepSecret(ctx, s.auth, configuration.AgentKeyFile(), auth.Grant{
 		Kind: models.TokenAgent, AgentID: localAgent, Label: "local agent",
 	})
@@ -49,7 +49,7 @@ func (s *Server) runWithAgent(ctx context.Context, configuration config.Up, stre
 	}
 	local, err := newMachineAgent(config.Agent{
 		ID: localAgent, DataDir: configuration.AgentDir(), Region: configuration.Region, MaxSessions: configuration.MaxSessions,
-	}, s.URL(), key, logger)
+	}, s.URL(), key, version, logger)
 	if err != nil {
 		return err
 	}
