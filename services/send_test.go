@@ -53,19 +53,16 @@ func TestAConnectionThatIsBeingClosedKeepsNobodyElseWaiting(t *testing.T) {
 		Logger: slog.New(counting{slog.NewTextHandler(t.Output(), nil), "not sent, it stays pending", &tries}),
 	})
 	w.dispatcher = dispatcher
-	w.start()
 	for _, id := range []string{"dying", "quick"} {
 		w.register(models.Agent{ID: id})
 	}
 	dying, quick := w.connect("dying"), w.connect("quick")
+	w.pending("c1", "dying", "s")
 	dying.sendRaw(`{"type":"stumble","payload":{}}`) // and does not read, so it answers no close
 	w.await("the connection takes nothing", func() bool {
 		return models.CodeOf(w.hub.Send("dying", wire.TypePing, nil)) == models.CodeAgentUnavailable
 	})
-	first := w.pending("c1", "dying", "s")
-	if err := dispatcher.DispatchCommand(&first); err != nil {
-		t.Fatal(err)
-	}
+	w.start() // finds that both have connected
 	w.await("it was tried", func() bool { return tries.Load() > 0 })
 	second := w.pending("c2", "quick", "t")
 	if err := dispatcher.DispatchCommand(&second); err != nil {
