@@ -93,15 +93,15 @@ func (c *connection) putAll(frame []byte) error {
 	if c.burst == nil || len(c.queue) == 0 {
 		return c.put(frame, writeWithin)
 	}
-	c.burst.Hold()
-	err := c.put(frame, writeWithin)
+	c.burst.Hold(time.Now().Add(writeWithin))
+	err := c.socket.Write(context.Background(), ws.MessageText, frame)
 	for range wire.BurstFrames {
 		if err != nil || len(c.queue) == 0 {
 			break
 		}
-		err = c.put(<-c.queue, writeWithin)
+		err = c.socket.Write(context.Background(), ws.MessageText, <-c.queue)
 	}
-	return errors.Join(err, c.burst.Release(time.Now().Add(writeWithin)))
+	return errors.Join(err, c.burst.Release())
 }
 
 func (c *connection) put(frame []byte, within time.Duration) error {

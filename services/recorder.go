@@ -280,8 +280,8 @@ func (r *recorder) take(everything bool) []db.Transition {
 	defer r.mu.Unlock()
 	lingered := time.Now().Add(-recordLinger)
 	everything = everything || r.hurry || len(r.waiting) >= recordWaiting
-	var batch []db.Transition
-	taken := map[string]bool{}
+	batch := make([]db.Transition, 0, min(len(r.order), recordBatch))
+	taken := make(map[string]bool, cap(batch))
 	left := r.order[:0]
 	for _, key := range r.order {
 		one := r.waiting[key]

@@ -3,6 +3,7 @@ package services
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -90,8 +91,13 @@ func (d *CommandDispatcher) read(ctx context.Context, errands []errand, wanted, 
 		return nil, err
 	}
 	found := make(map[string][]db.Outgoing, len(errands))
-	for _, command := range fresh {
-		found[command.AgentID] = append(found[command.AgentID], command)
+	for len(fresh) > 0 { // an agent's are side by side
+		agentID := fresh[0].AgentID
+		count := slices.IndexFunc(fresh, func(c db.Outgoing) bool { return c.AgentID != agentID })
+		if count < 0 {
+			count = len(fresh)
+		}
+		found[agentID], fresh = fresh[:count:count], fresh[count:]
 	}
 	candidates, err := d.candidates(ctx, errands, found, passed)
 	if err != nil || len(candidates) == 0 {
@@ -131,6 +137,9 @@ func (d *CommandDispatcher) candidates(ctx context.Context, errands []errand, fo
 	byAgent := make(map[string]errand, len(errands))
 	for _, one := range errands {
 		byAgent[one.agentID] = one
+		if len(one.ids) == 0 {
+			continue
+		}
 		fresh := map[string]bool{}
 		for _, command := range found[one.agentID] {
 			fresh[command.CommandID] = true
@@ -220,10 +229,10 @@ func (d *CommandDispatcher) supersede(ctx context.Context, command db.Outgoing) 
 
 // send sends one command and notes it.
 func (d *CommandDispatcher) send(ctx context.Context, of errand, command db.Outgoing) bool {
-	log := d.options.Logger.With("agent", command.AgentID, "session", command.SessionID, "command", command.CommandID)
 	frame, err := wire.EncodeCommand(command.CommandID, command.Action, command.Payload)
 	if err != nil {
-		log.Error("a command can never be sent", "error", err)
+		d.options.Logger.Error("a command can never be sent", "agent", command.AgentID, "session", command.SessionID,
+			"command", command.CommandID, "error", err)
 		d.end(ctx, command.CommandID, command.AgentID, db.End{Status: models.CommandFailed, Code: models.CodeFrameTooLarge,
 			Error: "the command is too large for the agent protocol; make the template smaller", At: d.options.Now()})
 		return true
@@ -235,7 +244,8 @@ func (d *CommandDispatcher) send(ctx context.Context, of errand, command db.Outg
 		// A socket that is full may have room later. A connection that is gone has
 		// a flow until its end is written, which must not be tried over and over.
 		d.flows.stall(of.flow, time.Now().Add(stallFor))
-		log.Info("not sent, it stays pending", "cause", err)
+		d.options.Logger.Info("not sent, it stays pending", "agent", command.AgentID, "session", command.SessionID,
+			"command", command.CommandID, "cause", err)
 		return false
 	}
 	d.flows.sent(of.flow, command.CommandID, time.Now())
@@ -244,7 +254,10 @@ func (d *CommandDispatcher) send(ctx context.Context, of errand, command db.Outg
 	} else {
 		d.counters.sent.Add(1)
 	}
-	log.Debug("command sent", "action", command.Action, "epoch", of.epoch, "attempt", command.Attempts+1)
+	if d.options.Logger.Enabled(ctx, slog.LevelDebug) { // gathering what it says takes longer than sending
+		d.options.Logger.Debug("command sent", "agent", command.AgentID, "session", command.SessionID, "command", command.CommandID,
+			"action", command.Action, "epoch", of.epoch, "attempt", command.Attempts+1)
+	}
 	known := command
 	known.Payload = nil // it is not needed any more
 	err = d.recorders.of(command.AgentID).note(ctx, db.Transition{CommandID: command.CommandID, AgentID: command.AgentID, Epoch: of.epoch,

@@ -117,33 +117,46 @@ func (h *AgentHub) serve(ctx context.Context, c *connection) {
 // the hub wants needs nothing from here.
 func (h *AgentHub) read(ctx context.Context, c *connection) error {
 	for {
-		kind, frame, err := c.socket.Read(ctx)
+		kind, message, err := c.socket.Reader(ctx)
 		if err != nil {
 			return err
 		}
-		if !h.isCurrent(c) {
-			c.end(endReplaced)
-			continue
+		frame := h.buffers.take()
+		_, err = frame.ReadFrom(message)
+		if err == nil {
+			h.frame(ctx, c, kind, frame.Bytes())
 		}
-		if kind != ws.MessageText {
-			c.end(ending{code: ws.StatusUnsupportedData, reason: "frames are JSON text, this one is binary"})
-			continue
-		}
-		message, err := wire.Decode(frame)
+		h.buffers.put(frame)
 		if err != nil {
-			// A peer that does not frame messages as agreed cannot be trusted
-			// with the next one either.
-			h.options.Logger.Warn("a frame is malformed, ending the connection",
-				"agent", c.peer.AgentID, "epoch", c.peer.Epoch, "error", err)
-			c.end(ending{code: ws.StatusInvalidFramePayloadData, reason: publicMessage(err), farewell: wire.TypeError})
-			continue
+			return err
 		}
-		c.handling.Store(true)
-		err = h.receive(ctx, c, message)
-		c.handling.Store(false)
-		if err != nil {
-			h.reject(c, err)
-		}
+	}
+}
+
+// frame handles one frame, which belongs to the caller again afterwards.
+func (h *AgentHub) frame(ctx context.Context, c *connection, kind ws.MessageType, frame []byte) {
+	switch {
+	case !h.isCurrent(c):
+		c.end(endReplaced)
+		return
+	case kind != ws.MessageText:
+		c.end(ending{code: ws.StatusUnsupportedData, reason: "frames are JSON text, this one is binary"})
+		return
+	}
+	message, err := wire.Decode(frame)
+	if err != nil {
+		// A peer that does not frame messages as agreed cannot be trusted with
+		// the next one either.
+		h.options.Logger.Warn("a frame is malformed, ending the connection",
+			"agent", c.peer.AgentID, "epoch", c.peer.Epoch, "error", err)
+		c.end(ending{code: ws.StatusInvalidFramePayloadData, reason: publicMessage(err), farewell: wire.TypeError})
+		return
+	}
+	c.handling.Store(true)
+	err = h.receive(ctx, c, message)
+	c.handling.Store(false)
+	if err != nil {
+		h.reject(c, err)
 	}
 }
 

@@ -183,17 +183,15 @@ func (c *connection) putAll(frames [][]byte) error {
 	if len(frames) == 1 {
 		return c.put(frames[0])
 	}
-	deadline := time.Now().Add(writeWithin)
-	ctx, cancel := context.WithDeadline(context.WithoutCancel(c.over), deadline)
-	defer cancel()
-	c.burst.Hold()
+	ctx := context.WithoutCancel(c.over)
+	c.burst.Hold(time.Now().Add(writeWithin))
 	var err error
 	for _, frame := range frames {
 		if err = c.socket.Write(ctx, ws.MessageText, frame); err != nil {
 			break
 		}
 	}
-	return errors.Join(err, c.burst.Release(deadline))
+	return errors.Join(err, c.burst.Release())
 }
 
 func (c *connection) put(frame []byte) error {

@@ -70,7 +70,8 @@ type AgentHub struct {
 	handlers []Handler
 	byType   map[wire.Type]Handler
 
-	pulses pulses
+	pulses  pulses
+	buffers buffers
 
 	mu          sync.Mutex
 	connections map[string]*connection

@@ -20,36 +20,33 @@ const BurstFrames = 64
 type BurstConn struct {
 	net.Conn
 
-	mu     sync.Mutex
-	held   bool
-	buffer []byte
+	mu   sync.Mutex
+	held bool
+	// deadline is by when a burst is to be sent.
+	deadline time.Time
+	buffer   []byte
 }
 
 // NewBurstConn wraps a connection.
 func NewBurstConn(conn net.Conn) *BurstConn { return &BurstConn{Conn: conn} }
 
-// Hold begins to gather.
-func (c *BurstConn) Hold() {
+// Hold begins to gather. What is gathered is sent by the deadline or not at all,
+// so the frames need none of their own.
+func (c *BurstConn) Hold(deadline time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.held = true
+	c.held, c.deadline = true, deadline
 }
 
-// Release sends what was gathered, by the deadline, and gathers no more.
-func (c *BurstConn) Release(deadline time.Time) error {
+// Release sends what was gathered, and gathers no more.
+func (c *BurstConn) Release() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held = false
 	if len(c.buffer) == 0 {
 		return nil
 	}
-	if err := c.SetWriteDeadline(deadline); err != nil {
-		return err
-	}
-	if err := c.send(); err != nil {
-		return err
-	}
-	return c.SetWriteDeadline(time.Time{})
+	return c.send()
 }
 
 // Write implements net.Conn.
@@ -68,10 +65,16 @@ func (c *BurstConn) Write(part []byte) (int, error) {
 
 // send empties the buffer into the connection.
 func (c *BurstConn) send() error {
+	if err := c.SetWriteDeadline(c.deadline); err != nil {
+		return err
+	}
 	_, err := c.Conn.Write(c.buffer)
 	c.buffer = c.buffer[:0]
 	if cap(c.buffer) > 2*BurstSize {
 		c.buffer = nil // one large frame is no reason to keep so much
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return c.SetWriteDeadline(time.Time{})
 }

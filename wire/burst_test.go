@@ -31,18 +31,18 @@ func TestABurstLeavesInOnePiece(t *testing.T) {
 		}
 	}
 	write("alone")
-	conn.Hold()
+	conn.Hold(time.Now().Add(time.Minute))
 	write("one ")
 	write("two ")
 	if len(below.parts) != 1 || below.parts[0] != "alone" {
 		t.Fatalf("sent %q", below.parts)
 	}
 	write("three")
-	if err := conn.Release(time.Now().Add(time.Second)); err != nil {
+	if err := conn.Release(); err != nil {
 		t.Fatal(err)
 	}
 	write("after")
-	if err := conn.Release(time.Now()); err != nil { // nothing is held
+	if err := conn.Release(); err != nil { // nothing is held
 		t.Fatal(err)
 	}
 	if len(below.parts) != 3 || below.parts[1] != "one two three" || below.parts[2] != "after" {
@@ -54,7 +54,7 @@ func TestABurstLeavesInOnePiece(t *testing.T) {
 func TestABurstIsBounded(t *testing.T) {
 	below := &writes{}
 	conn := wire.NewBurstConn(below)
-	conn.Hold()
+	conn.Hold(time.Now().Add(time.Minute))
 	for range 100 {
 		if _, err := conn.Write(make([]byte, 4<<10)); err != nil {
 			t.Fatal(err)

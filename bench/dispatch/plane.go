@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -132,16 +133,23 @@ func (p *plane) connect(agentID string, handle func(*socket, wire.Command) error
 	}
 	conn.SetReadLimit(wire.MaxFrame)
 	socket := &socket{Conn: conn, queue: make(chan []byte, 256)}
-	p.agents.Go(func() { socket.write(p.talking, burst) })
+	p.agents.Go(func() { socket.write(burst) })
 	p.agents.Go(func() {
+		// Closing the socket ends what is under way, at no cost to each frame.
+		defer context.AfterFunc(p.talking, func() { _ = socket.CloseNow() })()
 		defer func() { _ = socket.CloseNow() }()
 		defer close(socket.queue)
+		var frame bytes.Buffer
 		for {
-			_, frame, err := socket.Read(p.talking)
+			_, reader, err := socket.Reader(context.Background())
 			if err != nil {
 				return
 			}
-			message, err := wire.Decode(frame)
+			frame.Reset()
+			if _, err := frame.ReadFrom(reader); err != nil {
+				return
+			}
+			message, err := wire.Decode(frame.Bytes())
 			if err != nil || message.Type != wire.TypeCommand {
 				continue
 			}
@@ -168,9 +176,10 @@ type socket struct {
 	queue chan []byte
 }
 
-func (s *socket) write(ctx context.Context, burst *wire.BurstConn) {
+func (s *socket) write(burst *wire.BurstConn) {
+	ctx := context.Background() // the burst has a deadline
 	for frame := range s.queue {
-		burst.Hold()
+		burst.Hold(time.Now().Add(10 * time.Second))
 		err := s.Write(ctx, ws.MessageText, frame)
 		for range wire.BurstFrames {
 			if err != nil || len(s.queue) == 0 {
@@ -178,7 +187,7 @@ func (s *socket) write(ctx context.Context, burst *wire.BurstConn) {
 			}
 			err = s.Write(ctx, ws.MessageText, <-s.queue)
 		}
-		_ = burst.Release(time.Now().Add(10 * time.Second)) // the reader hears of an end
+		_ = burst.Release() // the reader hears of an end
 	}
 }
 
