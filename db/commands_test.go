@@ -75,6 +75,7 @@ func TestUnsentCommands(t *testing.T) {
 		unsent("of both", []string{"c1", "c3", "c4", "c5", "c2"}, a, b)
 		unsent("of nobody", []string{"c6"}, db.Unsent{AgentID: "nobody", Epoch: 1, Limit: 9})
 		unsent("two", []string{"c1", "c3"}, db.Unsent{AgentID: "a", Epoch: epoch, Limit: 2})
+		unsent("up to the second", []string{"c1", "c3"}, db.Unsent{AgentID: "a", Epoch: epoch, UpTo: first[1].Seq, Limit: 9})
 		unsent("after the second", []string{"c4", "c5"}, db.Unsent{AgentID: "a", Epoch: epoch, After: first[1].Seq, Limit: 9})
 		if got := first[0]; got.AgentID != "a" || got.SessionID != "s1" || got.Action != models.ActionStartSession ||
 			got.Status != models.CommandPending || got.Attempts != 0 || got.SentEpoch != 0 || got.Payload != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 )
@@ -40,10 +41,18 @@ type Unsent struct {
 	AgentID string
 	// Epoch is that connection.
 	Epoch int64
-	// After is the place after which to begin.
-	After int64
+	// After is the place after which to begin, UpTo the last one to look at; 0
+	// is no end.
+	After, UpTo int64
 	// Limit is at least 1.
 	Limit int
+}
+
+func (u Unsent) upTo() int64 {
+	if u.UpTo == 0 {
+		return math.MaxInt64
+	}
+	return u.UpTo
 }
 
 // unfinished restricts to commands that have not ended, in the words of the
@@ -55,12 +64,12 @@ const unfinished = `c.status NOT IN ('completed', 'failed')`
 // earlier connection are among them: whether the agent has them is not known.
 func (d *Database) UnsentCommands(ctx context.Context, wanted []Unsent) ([]Outgoing, error) {
 	const one = `SELECT ` + outgoingColumns + ` FROM agent_commands c WHERE c.agent_id = %s AND ` + unfinished + `
-		AND c.seq > %s AND c.sent_epoch < %s ORDER BY c.seq LIMIT %s`
+		AND c.seq > %s AND c.seq <= %s AND c.sent_epoch < %s ORDER BY c.seq LIMIT %s`
 	if d.engine == SQLite {
 		var all []Outgoing
 		for _, from := range wanted {
-			some, err := queryAll(ctx, d, "list unsent commands", scanOutgoing, fmt.Sprintf(one, "$1", "$2", "$3", "$4"),
-				from.AgentID, from.After, from.Epoch, from.Limit)
+			some, err := queryAll(ctx, d, "list unsent commands", scanOutgoing, fmt.Sprintf(one, "$1", "$2", "$3", "$4", "$5"),
+				from.AgentID, from.After, from.upTo(), from.Epoch, from.Limit)
 			if err != nil {
 				return nil, err
 			}
@@ -68,16 +77,17 @@ func (d *Database) UnsentCommands(ctx context.Context, wanted []Unsent) ([]Outgo
 		}
 		return all, nil
 	}
-	rows := &batch{columns: []batchColumn{{"agent_id", "text"}, {"epoch", "bigint"}, {"after", "bigint"}, {"most", "bigint"}}}
+	rows := &batch{columns: []batchColumn{{"agent_id", "text"}, {"epoch", "bigint"}, {"after", "bigint"}, {"up_to", "bigint"},
+		{"most", "bigint"}}}
 	for _, from := range wanted {
-		rows.add(from.AgentID, from.Epoch, from.After, int64(from.Limit))
+		rows.add(from.AgentID, from.Epoch, from.After, from.upTo(), int64(from.Limit))
 	}
 	source, args, err := d.source(rows, "u", 1)
 	if err != nil {
 		return nil, fmt.Errorf("list unsent commands: %w", err)
 	}
 	return queryAll(ctx, d, "list unsent commands", scanOutgoing, `SELECT `+outgoingColumns+` FROM `+source+`
-		CROSS JOIN LATERAL (`+fmt.Sprintf(one, "u.agent_id", "u.after", "u.epoch", "u.most")+`) c ORDER BY c.agent_id, c.seq`, args...)
+		CROSS JOIN LATERAL (`+fmt.Sprintf(one, "u.agent_id", "u.after", "u.up_to", "u.epoch", "u.most")+`) c ORDER BY c.agent_id, c.seq`, args...)
 }
 
 // UnfinishedCommands gives those of the commands that have not ended, in the

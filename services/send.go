@@ -60,7 +60,7 @@ func (d *CommandDispatcher) sendFlows(claimed []*flow) {
 		errands = append(errands, taken)
 		wanted = append(wanted, db.Unsent{AgentID: one.agentID, Epoch: one.epoch, After: one.cursor, Limit: taken.limit})
 		if taken.after < one.cursor {
-			passed = append(passed, db.Unsent{AgentID: one.agentID, Epoch: one.epoch, After: taken.after, Limit: passedBatch})
+			passed = append(passed, db.Unsent{AgentID: one.agentID, Epoch: one.epoch, After: taken.after, UpTo: one.cursor, Limit: passedBatch})
 		}
 	}
 	if len(errands) == 0 {
@@ -155,9 +155,7 @@ func (d *CommandDispatcher) candidates(ctx context.Context, errands []errand, fo
 	}
 	before, err := d.database.UnsentCommands(ctx, passed)
 	for _, command := range before {
-		if of := byAgent[command.AgentID]; command.Seq <= of.cursor {
-			add(of, command.CommandID, false)
-		}
+		add(byAgent[command.AgentID], command.CommandID, false)
 	}
 	slices.Sort(ids)
 	return slices.Compact(ids), err

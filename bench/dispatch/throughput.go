@@ -177,24 +177,34 @@ func plainSQLite(ctx context.Context, database *db.Database, count int) (time.Du
 	}
 	took, _, err := timed(nil, func() error {
 		for done := 0; done < count; done += limitBatch {
-			// The driver's transactions are immediate, as the product's are.
-			tx, err := database.DB().BeginTx(ctx, nil)
-			if err != nil {
-				return fmt.Errorf("plain SQL: %w", err)
-			}
-			if _, err := tx.ExecContext(ctx, `UPDATE agent_commands SET status = 'completed', attempts = attempts + 1, sent_epoch = 1,
-				sent_at = ?1, acknowledged_at = ?1, completed_at = ?1 WHERE seq IN (SELECT seq FROM agent_commands
-				WHERE status NOT IN ('completed', 'failed') ORDER BY seq LIMIT ?2)`,
-				time.Now().UTC().Format("2006-01-02T15:04:05.000000Z"), limitBatch); err != nil {
-				return fmt.Errorf("plain SQL: %w", err)
-			}
-			if err := tx.Commit(); err != nil {
+			if err := plainBatch(ctx, database); err != nil {
 				return fmt.Errorf("plain SQL: %w", err)
 			}
 		}
 		return nil
 	})
 	return took, err
+}
+
+func plainBatch(ctx context.Context, database *db.Database) error {
+	// The driver's transactions are immediate, as the product's are.
+	tx, err := database.DB().BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // nothing once it has committed
+	var ids string
+	if err := tx.QueryRowContext(ctx, `SELECT json_group_array(command_id) FROM (SELECT command_id FROM agent_commands
+		WHERE status NOT IN ('completed', 'failed') ORDER BY seq LIMIT ?1)`, limitBatch).Scan(&ids); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, `UPDATE agent_commands SET status = 'completed', attempts = attempts + 1, sent_epoch = 1,
+		sent_at = ?1, acknowledged_at = ?1, completed_at = ?1
+		WHERE command_id IN (SELECT value FROM json_each(?2)) AND status NOT IN ('completed', 'failed')`,
+		time.Now().UTC().Format("2006-01-02T15:04:05.000000Z"), ids); err != nil {
+		return err
+	}
+	return tx.Commit()
 }
 
 func names() []string {
