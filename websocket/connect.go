@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 
 	ws "github.com/coder/websocket"
@@ -13,29 +14,43 @@ import (
 )
 
 // ServeConnect upgrades the request to the command connection of an agent that
-// the caller has authenticated, and returns when that connection is over. An
-// agent that never registered gets 404, a stopping hub answers 503.
+// the caller has authenticated, and returns while that connection lasts: what
+// the request took is free again then, which is as much as a connection takes.
+// Stop ends the connection and waits for it. An agent that never registered
+// gets 404, a stopping hub answers 503.
 func (h *AgentHub) ServeConnect(w http.ResponseWriter, r *http.Request, agentID string) {
 	if !h.enter() {
 		refuse(w, http.StatusServiceUnavailable, models.CodeUnavailable,
 			"the control plane is stopping; connect again shortly")
 		return
 	}
-	defer h.serving.Done()
+	c := h.accept(w, r, agentID)
+	if c == nil {
+		h.serving.Done()
+		return
+	}
+	go func() {
+		defer h.serving.Done()
+		h.serve(context.Background(), c)
+	}()
+}
 
-	// The connection outlives the request's context: that one is cancelled by
-	// things that say nothing about the agent.
+// accept gives the connection, or nil after an answer that says why there is
+// none.
+func (h *AgentHub) accept(w http.ResponseWriter, r *http.Request, agentID string) *connection {
+	// What is recorded of a connection does not depend on the request, which is
+	// cancelled by things that say nothing about the agent.
 	ctx := context.WithoutCancel(r.Context())
 	if _, err := h.database.Agent(ctx, agentID); err != nil {
 		if models.CodeOf(err) == models.CodeAgentUnknown {
 			refuse(w, http.StatusNotFound, models.CodeAgentUnknown,
 				"this agent has not registered; POST "+wire.RegisterPath+" first")
-			return
+			return nil
 		}
 		h.options.Logger.Error("look up connecting agent", "agent", agentID, "error", err)
 		refuse(w, http.StatusServiceUnavailable, models.CodeUnavailable,
 			"the agent could not be looked up; try again shortly")
-		return
+		return nil
 	}
 
 	negotiated := false
@@ -47,25 +62,24 @@ func (h *AgentHub) ServeConnect(w http.ResponseWriter, r *http.Request, agentID 
 	socket, err := ws.Accept(taken, r, &ws.AcceptOptions{CompressionMode: ws.CompressionDisabled})
 	if err != nil {
 		h.options.Logger.Warn("agent's upgrade failed", "agent", agentID, "error", err)
-		return
+		return nil
 	}
 	socket.SetReadLimit(wire.MaxFrame)
-	defer func() { _ = socket.CloseNow() }()
 
 	epoch, err := h.database.ConnectAgent(ctx, agentID, h.options.Now())
 	if err != nil {
 		h.options.Logger.Error("record connect", "agent", agentID, "error", err)
 		_ = socket.Close(ws.StatusTryAgainLater, "the connection could not be recorded, reconnect")
-		return
+		return nil
 	}
 	peer := Peer{AgentID: agentID, Epoch: epoch, Negotiated: negotiated}
-	c := newConnection(ctx, socket, taken.conn, peer, h.options.QueueSize)
+	c := newConnection(context.Background(), socket, taken.conn, peer, h.options.QueueSize)
 	if negotiated {
 		if err := h.welcome(ctx, c); err != nil {
 			h.options.Logger.Error("welcome", "agent", agentID, "error", err)
 		}
 	}
-	h.serve(ctx, c)
+	return c
 }
 
 // welcome is queued before anybody else can queue a frame, so it comes first.
@@ -83,7 +97,9 @@ func (h *AgentHub) welcome(ctx context.Context, c *connection) error {
 	return c.enqueue(frame)
 }
 
+// serve is the whole life of a connection.
 func (h *AgentHub) serve(ctx context.Context, c *connection) {
+	defer func() { _ = c.socket.CloseNow() }()
 	log := h.options.Logger.With("agent", c.peer.AgentID, "epoch", c.peer.Epoch)
 	adopted := h.adopt(c)
 	if !adopted {
@@ -135,6 +151,14 @@ func (h *AgentHub) read(ctx context.Context, c *connection) error {
 
 // frame handles one frame, which belongs to the caller again afterwards.
 func (h *AgentHub) frame(ctx context.Context, c *connection, kind ws.MessageType, frame []byte) {
+	defer func() {
+		// One agent's frame must not end all the others' connections.
+		if cause := recover(); cause != nil {
+			h.options.Logger.Error("a frame could not be handled", "agent", c.peer.AgentID, "epoch", c.peer.Epoch,
+				"panic", cause, "stack", string(debug.Stack()))
+			c.end(endFailed)
+		}
+	}()
 	switch {
 	case !h.isCurrent(c):
 		c.end(endReplaced)

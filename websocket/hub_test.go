@@ -131,6 +131,7 @@ type recorder struct {
 	changed *sync.Cond
 	heard   map[string]int
 	answer  error
+	panics  bool
 }
 
 func newRecorder() *recorder {
@@ -175,6 +176,9 @@ func (r *recorder) AgentMessage(_ context.Context, peer websocket.Peer, message 
 	r.note(fmt.Sprintf("%s %s epoch %d", message.Type, peer.AgentID, peer.Epoch))
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.panics {
+		panic("a mistake")
+	}
 	return r.answer
 }
 
@@ -311,6 +315,26 @@ func TestAMessageThatCouldNotBeStoredEndsTheConnection(t *testing.T) {
 	if closing.Code != ws.StatusInternalError || strings.Contains(closing.Reason, "disk") {
 		t.Fatalf("closed with %v", closing)
 	}
+}
+
+func TestAMistakeInHandlingAFrameEndsThatConnectionOnly(t *testing.T) {
+	w := newWorld(t, websocket.Options{})
+	w.register("a")
+	w.register("b")
+	agent, other := w.connect("a", true), w.connect("b", true)
+	w.handler.mu.Lock()
+	w.handler.panics = true
+	w.handler.mu.Unlock()
+	agent.send(`{"type":"complete","payload":{"commandId":"c"}}`)
+	if closing := agent.closed(); closing.Code != ws.StatusInternalError {
+		t.Fatalf("closed with %v", closing)
+	}
+	w.handler.await(t, "disconnected a epoch 1", 1)
+	w.handler.mu.Lock()
+	w.handler.panics = false
+	w.handler.mu.Unlock()
+	other.send(`{"type":"ack","payload":{"commandId":"c"}}`)
+	w.handler.await(t, "ack b epoch 1", 1)
 }
 
 func TestAnAgentThatDoesNotReadCostsOthersNothing(t *testing.T) {
