@@ -28,7 +28,7 @@ func benchmarks() []benchmark {
 		{"stream", "the way of a stream's bytes, beside websockify", stream.Run,
 			[]string{stream.Bulk, stream.Echo, stream.Open, stream.Slow}, []machine.Program{debian("websockify")}},
 		{"dispatch", "the way of commands to agents and back, beside River, plain SQL and a bare WebSocket server", dispatch.Run,
-			[]string{dispatch.Throughput, dispatch.SQLite, dispatch.Latency, dispatch.Growth, dispatch.Idle, dispatch.Fleet},
+			[]string{dispatch.Throughput, dispatch.SQLite, dispatch.Latency, dispatch.Idle, dispatch.Fleet, dispatch.Growth},
 			[]machine.Program{debian("postgresql")}},
 	}
 }

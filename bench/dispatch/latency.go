@@ -251,7 +251,7 @@ func echo(ctx context.Context, count int) ([]float64, error) {
 // growth measures commands a second with few and with many finished rows in the
 // table.
 func growth(ctx context.Context, b *harness.Bench, server *postgres.Server) error {
-	count, rounds := b.Of(20_000, 5_000), b.Of(5, 3)
+	count, rounds := b.Of(20_000, 5_000), b.Of(11, 3)
 	few, many := 10_000, b.Of(5_000_000, 300_000)
 	databases := map[int]*db.Database{}
 	for _, rows := range []int{few, many} {
