@@ -50,7 +50,7 @@ func Bugs() []Bug {
 		{"recorder loses an end that it merges", []string{"D6", "R1"}, []Edit{{"services/recorder.go",
 			"	if transition.End != nil && known.End == nil {\n", "	if !known.AckedAt.IsZero() {\n		transition.End = nil\n	}\n	if transition.End != nil && known.End == nil {\n"}}},
 		{"nothing is sent again on a new connection", []string{"D6", "R1"}, []Edit{{"db/outgoing.go",
-			"AND c.seq > %s AND c.sent_epoch < %s ORDER BY c.seq LIMIT %s`", "AND c.seq > %s AND c.sent_epoch < min(1, %s) ORDER BY c.seq LIMIT %s`"}}},
+			"AND c.seq > %s AND c.seq <= %s AND c.sent_epoch < %s ORDER BY c.seq LIMIT %s`", "AND c.seq > %s AND c.seq <= %s AND c.sent_epoch < min(1, %s) ORDER BY c.seq LIMIT %s`"}}},
 		{"nothing is sent again for want of an acknowledgement", []string{"D6", "R1"}, []Edit{{"services/poll.go",
 			"for _, unanswered := range d.flows.overdue(time.Now()) {", "for _, unanswered := range d.flows.overdue(time.Now())[:0] {"}}},
 		{"the poll finds nothing", []string{"D6", "R1"}, []Edit{{"services/poll.go",
