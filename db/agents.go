@@ -16,27 +16,36 @@ type AgentFilter struct {
 	Platform, Region, ClusterID, Status string
 }
 
-// agentColumns ends with the number of live sessions, so that a list with load
-// is one query however many agents there are.
-const agentColumns = `a.id, a.cluster_id, a.cluster_name, a.platform, a.region, a.status, a.capacity, a.metadata,
-	a.facilities, a.epoch, a.last_heartbeat, a.created_at, a.updated_at, coalesce(load.sessions, 0)`
+// agentColumns ends with what live sessions take, so that a list with load is
+// one query however many agents there are.
+const agentColumns = `a.id, a.cluster_id, a.cluster_name, a.platform, a.region, a.status, a.capacity, a.labels, a.metadata,
+	a.facilities, a.cordoned, a.drain_deadline, a.epoch, a.last_heartbeat, a.created_at, a.updated_at,
+	coalesce(load.sessions, 0), coalesce(load.cpu, 0), coalesce(load.memory, 0), coalesce(load.gpus, 0)`
+
+// reservations sums what live sessions take.
+const reservations = `count(*) AS sessions, CAST(sum(reserved_cpu) AS bigint) AS cpu,
+	CAST(sum(reserved_memory) AS bigint) AS memory, CAST(sum(gpus) AS bigint) AS gpus`
+
+// live restricts to sessions that hold capacity: see models.SessionState.Live.
+const live = `state NOT IN ('terminated', 'failed') AND state <> 'hibernated'`
 
 const agentTables = ` FROM agents a LEFT JOIN (
-	SELECT agent_id, count(*) AS sessions FROM sessions
-	WHERE state NOT IN ('terminated', 'failed') AND state <> 'hibernated' GROUP BY agent_id
+	SELECT agent_id, ` + reservations + ` FROM sessions WHERE ` + live + ` GROUP BY agent_id
 ) load ON load.agent_id = a.id`
 
 // oneAgent selects the agent $1, and counts no other's sessions.
 const oneAgent = `SELECT ` + agentColumns + ` FROM agents a LEFT JOIN (
-	SELECT count(*) AS sessions FROM sessions
-	WHERE agent_id = $1 AND state NOT IN ('terminated', 'failed') AND state <> 'hibernated'
+	SELECT ` + reservations + ` FROM sessions WHERE agent_id = $1 AND ` + live + `
 ) load ON true WHERE a.id = $1`
 
 func scanAgent(row scanner) (models.Agent, error) {
 	var agent models.Agent
 	err := row.Scan(&agent.ID, &agent.ClusterID, &agent.ClusterName, &agent.Platform, &agent.Region, &agent.Status,
-		jsonColumn{&agent.Capacity}, jsonColumn{&agent.Metadata}, jsonColumn{&agent.Facilities}, &agent.Epoch,
-		optionalTime{&agent.LastHeartbeat}, timeColumn{&agent.CreatedAt}, timeColumn{&agent.UpdatedAt}, &agent.Sessions)
+		jsonColumn{&agent.Capacity}, jsonColumn{&agent.Labels}, jsonColumn{&agent.Metadata}, jsonColumn{&agent.Facilities},
+		&agent.Cordoned, optionalTime{&agent.DrainDeadline}, &agent.Epoch, optionalTime{&agent.LastHeartbeat},
+		timeColumn{&agent.CreatedAt}, timeColumn{&agent.UpdatedAt},
+		&agent.Sessions, &agent.Reserved.CPU, &agent.Reserved.Memory, &agent.Reserved.GPUs)
+	agent.Reserved.Sessions = int64(agent.Sessions)
 	return agent, err
 }
 
@@ -51,19 +60,23 @@ func (d *Database) RegisterAgent(ctx context.Context, agent models.Agent, now ti
 	if err != nil {
 		return stored, false, fmt.Errorf("register agent: %w", err)
 	}
+	labels, err := asJSON(agent.Labels)
+	if err != nil {
+		return stored, false, fmt.Errorf("register agent: %w", err)
+	}
 	err = d.write(ctx, "register agent", func(ctx context.Context, t *tx) error {
 		inserted, err := t.exec(ctx, `INSERT INTO agents
-			(id, cluster_id, cluster_name, platform, region, status, capacity, metadata, created_at, updated_at)
-			VALUES ($1, $2, $3, $4, $5, 'offline', $6, $7, $8, $8) ON CONFLICT (id) DO NOTHING`,
-			agent.ID, agent.ClusterID, agent.ClusterName, agent.Platform, agent.Region, capacity, metadata, d.at(now))
+			(id, cluster_id, cluster_name, platform, region, status, capacity, metadata, labels, created_at, updated_at)
+			VALUES ($1, $2, $3, $4, $5, 'offline', $6, $7, $8, $9, $9) ON CONFLICT (id) DO NOTHING`,
+			agent.ID, agent.ClusterID, agent.ClusterName, agent.Platform, agent.Region, capacity, metadata, labels, d.at(now))
 		if err != nil {
 			return err
 		}
 		created = inserted == 1
 		if !created {
 			if _, err := t.exec(ctx, `UPDATE agents SET cluster_id = $2, cluster_name = $3, platform = $4, region = $5,
-				capacity = $6, metadata = $7, updated_at = $8 WHERE id = $1`,
-				agent.ID, agent.ClusterID, agent.ClusterName, agent.Platform, agent.Region, capacity, metadata, d.at(now)); err != nil {
+				capacity = $6, metadata = $7, labels = $8, updated_at = $9 WHERE id = $1`,
+				agent.ID, agent.ClusterID, agent.ClusterName, agent.Platform, agent.Region, capacity, metadata, labels, d.at(now)); err != nil {
 				return err
 			}
 		}

@@ -23,7 +23,7 @@ func TestRegisterKeepsEpochAndStatus(t *testing.T) {
 		if !created || stored.Status != models.AgentOffline || stored.Epoch != 0 || stored.LastHeartbeat != nil || stored.Facilities != nil {
 			t.Fatalf("a new agent is %+v (created %v)", stored, created)
 		}
-		if stored.MaxSessions() != 3 || stored.Metadata["os"] != "nul \ufffd \\u0000" || !stored.CreatedAt.Equal(noon) {
+		if stored.Limit().Sessions != 3 || stored.Metadata["os"] != "nul \ufffd \\u0000" || !stored.CreatedAt.Equal(noon) {
 			t.Fatalf("a new agent is %+v", stored)
 		}
 		epoch, err := w.ConnectAgent(ctx, "a", noon)
@@ -135,10 +135,10 @@ func TestHeartbeats(t *testing.T) {
 			}
 			return agent
 		}
-		if agent := beat(wire.Heartbeat{Status: "online"}, after(10*time.Second)); agent.Status != models.AgentOnline || agent.MaxSessions() != 5 {
+		if agent := beat(wire.Heartbeat{Status: "online"}, after(10*time.Second)); agent.Status != models.AgentOnline || agent.Limit().Sessions != 5 {
 			t.Fatalf("without capacity, the old stays: %+v", agent)
 		}
-		if agent := beat(wire.Heartbeat{Status: "online", Capacity: map[string]any{"maxSessions": 7}}, after(20*time.Second)); agent.MaxSessions() != 7 {
+		if agent := beat(wire.Heartbeat{Status: "online", Capacity: map[string]any{"maxSessions": 7}}, after(20*time.Second)); agent.Limit().Sessions != 7 {
 			t.Fatalf("the capacity is %v", agent.Capacity)
 		}
 		if agent := beat(wire.Heartbeat{Status: "draining"}, after(30*time.Second)); agent.Status != models.AgentDraining {

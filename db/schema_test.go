@@ -202,7 +202,7 @@ func TestFromDBFindsTheEngine(t *testing.T) {
 		w.agent("a", 3)
 		agents, err := wrapped.Candidates(t.Context(), db.AgentFilter{Status: models.AgentOnline})
 		must(t, err)
-		if len(agents) != 1 || agents[0].MaxSessions() != 3 {
+		if len(agents) != 1 || agents[0].Limit().Sessions != 3 {
 			t.Fatalf("the agents are %+v", agents)
 		}
 	})

@@ -12,7 +12,7 @@ import (
 
 const sessionColumns = `s.id, s.name, s.user_id, coalesce(u.name, ''), s.template, s.protocol, s.state, s.desired_state,
 	s.generation, s.reason, s.reason_code, s.retryable, s.agent_id, s.cluster_id, s.platform, s.region, s.cpu, s.memory,
-	s.spec, s.request_hash, s.created_at, s.updated_at, s.state_since`
+	s.gpus, s.spec, s.request_hash, s.created_at, s.updated_at, s.state_since`
 
 const sessionTables = ` FROM sessions s LEFT JOIN users u ON u.id = s.user_id`
 
@@ -20,7 +20,7 @@ func sessionTargets(session *models.Session) []any {
 	return []any{&session.ID, &session.Name, &session.UserID, &session.User, &session.Template, text(&session.Protocol),
 		text(&session.State), text(&session.DesiredState), &session.Generation, text(&session.Reason),
 		text(&session.ReasonCode), &session.Retryable, text(&session.AgentID), text(&session.ClusterID),
-		text(&session.Platform), text(&session.Region), text(&session.Resources.CPU), text(&session.Resources.Memory),
+		text(&session.Platform), text(&session.Region), text(&session.Resources.CPU), text(&session.Resources.Memory), &session.Resources.GPUs,
 		jsonColumn{&session.Spec}, &session.RequestHash, timeColumn{&session.CreatedAt}, timeColumn{&session.UpdatedAt},
 		timeColumn{&session.StateSince}}
 }
@@ -50,7 +50,7 @@ func (d *Database) LaunchSession(ctx context.Context, launch Launch, now time.Ti
 		if existed || err != nil {
 			return err
 		}
-		if refused := d.reserve(ctx, t, launch.Session.AgentID); refused != nil {
+		if refused := d.reserve(ctx, t, launch.Session); refused != nil {
 			// While this one waited for the agent, the same launch may have
 			// taken the last place.
 			session, existed, err = d.earlierLaunch(ctx, t, launch.Session)
@@ -94,23 +94,23 @@ func (d *Database) earlierLaunch(ctx context.Context, t *tx, wanted models.Sessi
 	return session, true, nil
 }
 
-// reserve checks that the agent may take one more session, and keeps others
-// from reserving there until the transaction ends.
-func (d *Database) reserve(ctx context.Context, t *tx, agentID string) error {
-	if _, _, err := d.lockAgent(ctx, t, agentID); err != nil {
+// reserve checks that the agent may take the session, and keeps others from
+// reserving there until the transaction ends.
+func (d *Database) reserve(ctx context.Context, t *tx, session models.Session) error {
+	if _, _, err := d.lockAgent(ctx, t, session.AgentID); err != nil {
 		return err
 	}
-	agent, err := scanAgent(t.row(ctx, oneAgent, agentID))
+	agent, err := scanAgent(t.row(ctx, oneAgent, session.AgentID))
 	if err != nil {
 		return err
 	}
-	if agent.Status != models.AgentOnline {
-		return &models.Error{Code: models.CodeNoSuitableAgent, Retryable: true,
-			Message: fmt.Sprintf("agent %q is %s", agentID, agent.Status)}
-	}
-	if limit := agent.MaxSessions(); limit > 0 && agent.Sessions >= limit {
-		return &models.Error{Code: models.CodeNoSuitableAgent, Retryable: true,
-			Message: fmt.Sprintf("agent %q has all its %d sessions", agentID, limit)}
+	wanted := models.Requirements{Reserve: session.Resources.Reserves()}
+	// Who is connected and whose heartbeat is recent, the caller knows.
+	for _, rejection := range wanted.Reject(agent, models.Sight{Connected: true}) {
+		if rejection.Code != models.RejectedSilent {
+			return &models.Error{Code: models.CodeNoSuitableAgent, Retryable: true,
+				Message: fmt.Sprintf("agent %q %s", agent.ID, rejection.Detail)}
+		}
 	}
 	return nil
 }
@@ -120,13 +120,15 @@ func (d *Database) insertSession(ctx context.Context, t *tx, session models.Sess
 	if err != nil {
 		return false, err
 	}
+	reserves := session.Resources.Reserves()
 	inserted, err := t.exec(ctx, `INSERT INTO sessions (id, name, user_id, template, protocol, state, desired_state, generation,
-		agent_id, cluster_id, platform, region, cpu, memory, spec, request_hash, created_at, updated_at, state_since)
-		VALUES ($1, $2, $3, $4, $5, 'pending', 'running', 1, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14, $14)
+		agent_id, cluster_id, platform, region, cpu, memory, gpus, reserved_cpu, reserved_memory, spec, request_hash,
+		created_at, updated_at, state_since)
+		VALUES ($1, $2, $3, $4, $5, 'pending', 'running', 1, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $17, $17)
 		ON CONFLICT (id) DO NOTHING`,
 		session.ID, session.Name, session.UserID, session.Template, string(session.Protocol), orNull(session.AgentID),
 		orNull(session.ClusterID), orNull(session.Platform), orNull(session.Region), orNull(session.Resources.CPU),
-		orNull(session.Resources.Memory), spec, session.RequestHash, d.at(now))
+		orNull(session.Resources.Memory), reserves.GPUs, reserves.CPU, reserves.Memory, spec, session.RequestHash, d.at(now))
 	return inserted == 1, err
 }
 

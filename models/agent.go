@@ -1,6 +1,9 @@
 package models
 
-import "time"
+import (
+	"strconv"
+	"time"
+)
 
 // The platforms that an agent can run sessions on.
 const (
@@ -33,8 +36,16 @@ type Agent struct {
 	Region      string `json:"region,omitempty"`
 	Status      string `json:"status"`
 	// Capacity is what the agent says it has, in its own words; known keys are
-	// maxSessions (a number), cpu and memory (quantities).
+	// maxSessions and gpus (numbers), cpu and memory (quantities), and
+	// allocatable, an object of the same keys that sessions may have of it.
 	Capacity map[string]interface{} `json:"capacity,omitempty"`
+	// Labels are what selectors choose by.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Cordoned agents take nothing new until a person says otherwise.
+	Cordoned bool `json:"cordoned"`
+	// DrainDeadline is when what still runs on a draining agent is stopped; nil
+	// leaves it.
+	DrainDeadline *time.Time `json:"drainDeadline,omitempty"`
 	// Metadata is whatever the agent said of itself when it registered.
 	Metadata map[string]interface{} `json:"metadata,omitempty"`
 	// Facilities are the needs of templates that the agent found on its
@@ -44,24 +55,49 @@ type Agent struct {
 	// Epoch numbers the agent's connections; the highest is the current one.
 	Epoch         int64      `json:"epoch"`
 	LastHeartbeat *time.Time `json:"lastHeartbeat,omitempty"`
-	// Sessions is how many live sessions the control plane has placed there.
+	// Sessions is how many live sessions the control plane has placed there,
+	// and Reserved what they take.
 	Sessions  int       `json:"sessions"`
+	Reserved  Amount    `json:"reserved"`
 	CreatedAt time.Time `json:"createdAt"`
 	UpdatedAt time.Time `json:"updatedAt"`
 }
 
-// MaxSessions is the agent's own limit on concurrent sessions, or 0 when it
-// named none.
-func (a Agent) MaxSessions() int {
-	switch limit := a.Capacity["maxSessions"].(type) {
-	case float64:
-		return max(int(limit), 0)
-	case int:
-		return max(limit, 0)
-	case int64:
-		return max(int(limit), 0)
+// Limit is what sessions may have of the agent: what it says is allocatable, or
+// else its capacity. What it names no limit for is Unlimited, except GPUs, of
+// which it has none then. What cannot be read counts as not named.
+func (a Agent) Limit() Amount {
+	allocatable, _ := a.Capacity["allocatable"].(map[string]interface{})
+	read := func(key string, otherwise int64, parse func(string) (int64, error)) int64 {
+		for _, said := range []interface{}{allocatable[key], a.Capacity[key]} {
+			text := ""
+			switch said := said.(type) {
+			case string:
+				text = said
+			case float64:
+				text = strconv.FormatFloat(said, 'f', -1, 64)
+			case int:
+				text = strconv.Itoa(said)
+			case int64:
+				text = strconv.FormatInt(said, 10)
+			}
+			if amount, err := parse(text); err == nil {
+				return amount
+			}
+		}
+		return otherwise
 	}
-	return 0
+	whole := func(text string) (int64, error) {
+		number, err := strconv.ParseFloat(text, 64)
+		if err == nil && (number < 1 || number > 1<<53) {
+			err = strconv.ErrRange
+		}
+		return int64(number), err
+	}
+	return Amount{
+		Sessions: read("maxSessions", Unlimited, whole), CPU: read("cpu", Unlimited, ParseCPU),
+		Memory: read("memory", Unlimited, ParseMemory), GPUs: read("gpus", 0, whole),
+	}
 }
 
 // Lacks lists those of needs that the agent is known not to have.

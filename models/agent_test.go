@@ -8,22 +8,35 @@ import (
 	"github.com/streamspace/streamspace/models"
 )
 
-// Agents of others say in their own way how many sessions they take.
-func TestMaxSessions(t *testing.T) {
-	for said, want := range map[string]int{
-		`{}`: 0, `null`: 0, `{"maxSessions":0}`: 0, `{"maxSessions":7}`: 7, `{"maxSessions":7.9}`: 7, `{"maxSessions":-1}`: 0,
-		`{"maxSessions":"7"}`: 0, `{"maxSessions":null}`: 0, `{"maxSessions":[7]}`: 0, `{"sessions":7}`: 0,
+// Agents of others say in their own way what they have.
+func TestLimit(t *testing.T) {
+	const none = models.Unlimited
+	for said, want := range map[string]models.Amount{
+		`{}`:                                 {Sessions: none, CPU: none, Memory: none},
+		`null`:                               {Sessions: none, CPU: none, Memory: none},
+		`{"maxSessions":0}`:                  {Sessions: none, CPU: none, Memory: none},
+		`{"maxSessions":7}`:                  {Sessions: 7, CPU: none, Memory: none},
+		`{"maxSessions":7.9}`:                {Sessions: 7, CPU: none, Memory: none},
+		`{"maxSessions":-1}`:                 {Sessions: none, CPU: none, Memory: none},
+		`{"maxSessions":"7"}`:                {Sessions: 7, CPU: none, Memory: none},
+		`{"maxSessions":[7]}`:                {Sessions: none, CPU: none, Memory: none},
+		`{"sessions":7}`:                     {Sessions: none, CPU: none, Memory: none},
+		`{"cpu":8,"memory":"16Gi","gpus":2}`: {Sessions: none, CPU: 8000, Memory: 16 << 30, GPUs: 2},
+		`{"cpu":"8","memory":17179869184,"gpus":"1"}`:                  {Sessions: none, CPU: 8000, Memory: 16 << 30, GPUs: 1},
+		`{"cpu":"8","allocatable":{"cpu":"7500m","memory":"1Gi"}}`:     {Sessions: none, CPU: 7500, Memory: 1 << 30},
+		`{"cpu":"much","memory":true,"allocatable":"all","gpus":-1}`:   {Sessions: none, CPU: none, Memory: none},
+		`{"maxSessions":9,"allocatable":{"maxSessions":4,"gpus":1.0}}`: {Sessions: 4, CPU: none, Memory: none, GPUs: 1},
 	} {
 		var agent models.Agent
 		if err := json.Unmarshal([]byte(`{"capacity":`+said+`}`), &agent); err != nil {
 			t.Fatal(err)
 		}
-		if got := agent.MaxSessions(); got != want {
-			t.Errorf("an agent with %s takes %d sessions, want %d", said, got, want)
+		if got := agent.Limit(); got != want {
+			t.Errorf("sessions may have %+v of an agent with %s, want %+v", got, said, want)
 		}
 	}
 	for _, limit := range []any{7, int64(7), 7.0} {
-		if got := (models.Agent{Capacity: map[string]any{"maxSessions": limit}}).MaxSessions(); got != 7 {
+		if got := (models.Agent{Capacity: map[string]any{"maxSessions": limit}}).Limit().Sessions; got != 7 {
 			t.Errorf("%T: %d", limit, got)
 		}
 	}

@@ -43,7 +43,7 @@ func parseQuantity(what, quantity string, scale float64) (int64, error) {
 	return int64(total), nil
 }
 
-// Validate checks both quantities; an empty one is no limit.
+// Validate checks the quantities; an empty one is no limit.
 func (r Resources) Validate() error {
 	if r.CPU != "" {
 		if _, err := ParseCPU(r.CPU); err != nil {
@@ -55,6 +55,9 @@ func (r Resources) Validate() error {
 			return err
 		}
 	}
+	if r.GPUs < 0 {
+		return Errorf(CodeInvalidRequest, "gpus is %d, which is not a number of GPUs", r.GPUs)
+	}
 	return nil
 }
 
@@ -65,6 +68,9 @@ func (r Resources) Or(defaults Resources) Resources {
 	}
 	if r.Memory == "" {
 		r.Memory = defaults.Memory
+	}
+	if r.GPUs == 0 {
+		r.GPUs = defaults.GPUs
 	}
 	return r
 }

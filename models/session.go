@@ -128,4 +128,5 @@ type Session struct {
 type Resources struct {
 	CPU    string `json:"cpu,omitempty" yaml:"cpu" doc:"cores, e.g. 500m or 2"`
 	Memory string `json:"memory,omitempty" yaml:"memory" doc:"bytes, e.g. 512Mi or 2Gi"`
+	GPUs   int64  `json:"gpus,omitempty" yaml:"gpus" minimum:"0" doc:"whole GPUs"`
 }

@@ -90,7 +90,7 @@ func (c candidate) unfit(criteria SelectionCriteria, since time.Time) (why unfit
 			return lacking, missing
 		}
 	}
-	if limit := c.MaxSessions(); limit > 0 && c.Sessions >= limit {
+	if limit := c.Limit().Sessions; limit != models.Unlimited && int64(c.Sessions) >= limit {
 		return full, nil
 	}
 	return fit, nil

@@ -64,7 +64,7 @@ func criteriaOf() *rapid.Generator[SelectionCriteria] {
 func isFit(c candidate, want SelectionCriteria, since time.Time) bool {
 	healthy := c.Status == "online" && c.LastHeartbeat != nil && !c.LastHeartbeat.Before(since)
 	reachable := c.connected || want.AllowDisconnected
-	room := c.MaxSessions() == 0 || c.Sessions < c.MaxSessions()
+	room := c.Limit().Sessions == models.Unlimited || int64(c.Sessions) < c.Limit().Sessions
 	equipped := c.Platform != "process" || c.Facilities == nil
 	if !equipped {
 		equipped = true

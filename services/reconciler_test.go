@@ -259,8 +259,10 @@ func TestASettledSystemIsLeftAlone(t *testing.T) {
 	done := make(chan struct{})
 	go func() { reconciler.Start(); close(done) }()
 	// A stuck session without an agent is the sign that the pass is over.
-	w.exec(`INSERT INTO sessions SELECT 'sign', name, user_id, template, protocol, 'pending', 'running', 1, reason, reason_code, retryable,
-		NULL, NULL, NULL, NULL, NULL, NULL, spec, 'x', created_at, updated_at, created_at FROM sessions WHERE id = 'runs'`)
+	w.exec(`INSERT INTO sessions (id, name, user_id, template, protocol, state, desired_state, generation, spec, request_hash,
+			created_at, updated_at, state_since)
+		SELECT 'sign', name, user_id, template, protocol, 'pending', 'running', 1, spec, 'x', created_at, updated_at, created_at
+		FROM sessions WHERE id = 'runs'`)
 	reconciler.Stop()
 	<-done
 	second := w.reconcile()

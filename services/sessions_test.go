@@ -190,8 +190,8 @@ func TestRacingLaunchesNeverOverfillAgents(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, agent := range agents {
-			if agent.Sessions > agent.MaxSessions() {
-				t.Errorf("agent %s has %d sessions of %d", agent.ID, agent.Sessions, agent.MaxSessions())
+			if int64(agent.Sessions) > agent.Limit().Sessions {
+				t.Errorf("agent %s has %d sessions of %d", agent.ID, agent.Sessions, agent.Limit().Sessions)
 			}
 		}
 	})

@@ -20,7 +20,7 @@ func TestAgentsAreShown(t *testing.T) {
 	var agent models.Agent
 	w.get("/api/v1/agents/laptop", w.as("ann")).want(http.StatusOK).into(&agent)
 	if agent.ID != "laptop" || agent.Platform != "process" || agent.Region != "eu-1" || agent.Status != models.AgentOnline || agent.Epoch != 1 ||
-		agent.Sessions != 1 || agent.MaxSessions() != 1000 || agent.LastHeartbeat == nil || !reflect.DeepEqual(agent.Facilities, w.facilities()) {
+		agent.Sessions != 1 || agent.Limit().Sessions != 1000 || agent.LastHeartbeat == nil || !reflect.DeepEqual(agent.Facilities, w.facilities()) {
 		t.Errorf("the agent is %+v", agent)
 	}
 	w.get("/api/v1/agents/nobody", w.as("ann")).problem(http.StatusNotFound, models.CodeAgentUnknown, "nobody")
@@ -64,7 +64,7 @@ func TestRegister(t *testing.T) {
 	// An agent of another maker, with more to say than we know.
 	w.post(wire.RegisterPath, key, jsonBody(`{"agentId":"edge-1","platform":"kubernetes","region":"eu","clusterId":"c1","clusterName":"C","version":"9",
 		"labels":{"a":"b"},"capacity":{"maxSessions":5,"gpu":[1]},"metadata":{"os":"linux"}}`)).want(http.StatusCreated).into(&agent)
-	if agent.ID != "edge-1" || agent.Platform != "kubernetes" || agent.ClusterID != "c1" || agent.ClusterName != "C" || agent.MaxSessions() != 5 ||
+	if agent.ID != "edge-1" || agent.Platform != "kubernetes" || agent.ClusterID != "c1" || agent.ClusterName != "C" || agent.Limit().Sessions != 5 ||
 		agent.Metadata["os"] != "linux" || agent.Status != models.AgentOffline {
 		t.Errorf("registered %+v", agent)
 	}

@@ -157,7 +157,7 @@ spec:
     - process
     - docker
   baseImage: registry.example.org/whole:1
-  defaultResources: {cpu: 2, memory: 512Mi}
+  defaultResources: {cpu: 2, memory: 512Mi, gpus: 1}
   ports:
     - {name: web, containerPort: 8080, protocol: TCP}
   env:
@@ -188,7 +188,7 @@ spec:
 		Spec: models.TemplateSpec{
 			DisplayName: "Everything there is", Description: "It's all here", Icon: "app", Protocol: models.ProtocolVNC,
 			Platforms: []string{"process", "docker"}, BaseImage: "registry.example.org/whole:1",
-			DefaultResources: models.Resources{CPU: "2", Memory: "512Mi"},
+			DefaultResources: models.Resources{CPU: "2", Memory: "512Mi", GPUs: 1},
 			Ports:            []models.Port{{Name: "web", ContainerPort: 8080, Protocol: "TCP"}},
 			Env:              []models.EnvVar{{Name: "ONE", Value: "1"}, {Name: "YES", Value: "true"}, {Name: "NOTHING"}, {Name: "RATIO", Value: "1.50"}},
 			VNC:              models.VNC{Enabled: true, Port: 5900, Protocol: "rfb"}, PersistentHome: true,

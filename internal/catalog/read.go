@@ -152,7 +152,7 @@ func (r *reader) scalar(node ast.Node, into reflect.Value, field string) {
 			return
 		}
 		into.SetBool(value.Value)
-	case reflect.Int:
+	case reflect.Int, reflect.Int64:
 		number, err := strconv.Atoi(text)
 		if err != nil {
 			r.wrong(field, "must be a whole number, not %q", text)

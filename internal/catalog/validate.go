@@ -94,6 +94,7 @@ func (r *reader) resources(defaults models.Resources) {
 	}{
 		{"spec.defaultResources.cpu", models.Resources{CPU: defaults.CPU}},
 		{"spec.defaultResources.memory", models.Resources{Memory: defaults.Memory}},
+		{"spec.defaultResources.gpus", models.Resources{GPUs: defaults.GPUs}},
 	} {
 		var coded *models.Error
 		if err := part.quantity.Validate(); errors.As(err, &coded) {

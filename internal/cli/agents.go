@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/streamspace/streamspace/client"
+	"github.com/streamspace/streamspace/models"
 )
 
 func newAgents(streams Streams) *cobra.Command {
@@ -110,7 +111,7 @@ func newAgentsKey(caller *caller) *cobra.Command {
 
 // load is the agent's sessions and its limit.
 func load(agent client.Agent) string {
-	if limit := agent.MaxSessions(); limit > 0 {
+	if limit := agent.Limit().Sessions; limit != models.Unlimited {
 		return fmt.Sprintf("%d of %d", agent.Sessions, limit)
 	}
 	return strconv.Itoa(agent.Sessions)
