@@ -17,7 +17,7 @@ func TestLaunchWritesSessionCommandAndHistory(t *testing.T) {
 		east := time.FixedZone("east", 3*3600)
 		launched := w.session("s", "a", noon.Add(789).In(east)) // nanoseconds and zones are not kept
 		want := w.launch("s", "a").Session
-		want.User, want.State, want.DesiredState, want.Generation = "ann", models.SessionPending, models.DesiredRunning, 1
+		want.User, want.State, want.DesiredState, want.Generation, want.Attempts = "ann", models.SessionPending, models.DesiredRunning, 1, 1
 		want.CreatedAt, want.UpdatedAt, want.StateSince = noon, noon, noon
 		if !reflect.DeepEqual(launched, want) {
 			t.Fatalf("launched %+v\nwant %+v", launched, want)

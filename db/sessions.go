@@ -12,7 +12,7 @@ import (
 
 const sessionColumns = `s.id, s.name, s.user_id, coalesce(u.name, ''), s.template, s.protocol, s.state, s.desired_state,
 	s.generation, s.reason, s.reason_code, s.retryable, s.agent_id, s.cluster_id, s.platform, s.region, s.cpu, s.memory,
-	s.gpus, s.spec, s.request_hash, s.created_at, s.updated_at, s.state_since`
+	s.gpus, s.priority, s.wait_until, s.attempts, s.placement, s.spec, s.request_hash, s.created_at, s.updated_at, s.state_since`
 
 const sessionTables = ` FROM sessions s LEFT JOIN users u ON u.id = s.user_id`
 
@@ -21,6 +21,7 @@ func sessionTargets(session *models.Session) []any {
 		text(&session.State), text(&session.DesiredState), &session.Generation, text(&session.Reason),
 		text(&session.ReasonCode), &session.Retryable, text(&session.AgentID), text(&session.ClusterID),
 		text(&session.Platform), text(&session.Region), text(&session.Resources.CPU), text(&session.Resources.Memory), &session.Resources.GPUs,
+		&session.Priority, optionalTime{&session.WaitUntil}, &session.Attempts, jsonColumn{&session.Placement},
 		jsonColumn{&session.Spec}, &session.RequestHash, timeColumn{&session.CreatedAt}, timeColumn{&session.UpdatedAt},
 		timeColumn{&session.StateSince}}
 }
@@ -29,107 +30,6 @@ func scanSession(row scanner) (models.Session, error) {
 	var session models.Session
 	err := row.Scan(sessionTargets(&session)...)
 	return session, err
-}
-
-// Launch is a session that has found its agent, with the command that starts
-// it.
-type Launch struct {
-	Session models.Session
-	Command models.AgentCommand
-	Actor   string
-}
-
-// LaunchSession writes session, reservation, start command and history in one
-// transaction. The reservation is guarded: the agent must be online and below
-// its own limit of sessions, otherwise models.CodeNoSuitableAgent and nothing
-// is written. A repeat of the same request gives the existing session and
-// existed; another request with its id gives models.CodeSessionConflict.
-func (d *Database) LaunchSession(ctx context.Context, launch Launch, now time.Time) (session models.Session, existed bool, err error) {
-	err = d.write(ctx, "launch session", func(ctx context.Context, t *tx) error {
-		session, existed, err = d.earlierLaunch(ctx, t, launch.Session)
-		if existed || err != nil {
-			return err
-		}
-		if refused := d.reserve(ctx, t, launch.Session); refused != nil {
-			// While this one waited for the agent, the same launch may have
-			// taken the last place.
-			session, existed, err = d.earlierLaunch(ctx, t, launch.Session)
-			if existed || err != nil {
-				return err
-			}
-			return refused
-		}
-		inserted, err := d.insertSession(ctx, t, launch.Session, now)
-		if err != nil {
-			return err
-		}
-		if !inserted { // another launch of the same id committed in between
-			session, existed, err = d.earlierLaunch(ctx, t, launch.Session)
-			return err
-		}
-		if session, err = d.lockSession(ctx, t, launch.Session.ID); err != nil {
-			return err
-		}
-		if err := d.insertCommand(ctx, t, launch.Command, now); err != nil {
-			return err
-		}
-		//failpoint:launch-uncommitted
-		return t.recordSession(ctx, session, "", launch.Actor, now)
-	})
-	return session, existed, err
-}
-
-func (d *Database) earlierLaunch(ctx context.Context, t *tx, wanted models.Session) (models.Session, bool, error) {
-	session, err := d.lockSession(ctx, t, wanted.ID)
-	if models.CodeOf(err) == models.CodeSessionUnknown {
-		return session, false, nil
-	}
-	if err != nil {
-		return session, false, err
-	}
-	if session.RequestHash != wanted.RequestHash || session.UserID != wanted.UserID {
-		return models.Session{}, false, models.Errorf(models.CodeSessionConflict,
-			"the session id %q belongs to another request; choose another id, or none", wanted.ID)
-	}
-	return session, true, nil
-}
-
-// reserve checks that the agent may take the session, and keeps others from
-// reserving there until the transaction ends.
-func (d *Database) reserve(ctx context.Context, t *tx, session models.Session) error {
-	if _, _, err := d.lockAgent(ctx, t, session.AgentID); err != nil {
-		return err
-	}
-	agent, err := scanAgent(t.row(ctx, oneAgent, session.AgentID))
-	if err != nil {
-		return err
-	}
-	wanted := models.Requirements{Reserve: session.Resources.Reserves()}
-	// Who is connected and whose heartbeat is recent, the caller knows.
-	for _, rejection := range wanted.Reject(agent, models.Sight{Connected: true}) {
-		if rejection.Code != models.RejectedSilent {
-			return &models.Error{Code: models.CodeNoSuitableAgent, Retryable: true,
-				Message: fmt.Sprintf("agent %q %s", agent.ID, rejection.Detail)}
-		}
-	}
-	return nil
-}
-
-func (d *Database) insertSession(ctx context.Context, t *tx, session models.Session, now time.Time) (bool, error) {
-	spec, err := asJSON(session.Spec)
-	if err != nil {
-		return false, err
-	}
-	reserves := session.Resources.Reserves()
-	inserted, err := t.exec(ctx, `INSERT INTO sessions (id, name, user_id, template, protocol, state, desired_state, generation,
-		agent_id, cluster_id, platform, region, cpu, memory, gpus, reserved_cpu, reserved_memory, spec, request_hash,
-		created_at, updated_at, state_since)
-		VALUES ($1, $2, $3, $4, $5, 'pending', 'running', 1, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $17, $17)
-		ON CONFLICT (id) DO NOTHING`,
-		session.ID, session.Name, session.UserID, session.Template, string(session.Protocol), orNull(session.AgentID),
-		orNull(session.ClusterID), orNull(session.Platform), orNull(session.Region), orNull(session.Resources.CPU),
-		orNull(session.Resources.Memory), reserves.GPUs, reserves.CPU, reserves.Memory, spec, session.RequestHash, d.at(now))
-	return inserted == 1, err
 }
 
 // Stop asks for a session's end.

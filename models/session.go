@@ -1,6 +1,9 @@
 package models
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // SessionState is where a session is observed to be.
 type SessionState string
@@ -114,6 +117,16 @@ type Session struct {
 	// StateSince is when State last changed; stuck sessions are found by it.
 	StateSince time.Time `json:"stateSince"`
 
+	// Priority comes before age among sessions that wait for an agent; 0 is
+	// usual, higher comes first.
+	Priority int64 `json:"priority,omitempty"`
+	// WaitUntil is when a session that waits for an agent gives up.
+	WaitUntil *time.Time `json:"waitUntil,omitempty"`
+	// Attempts counts the agents that the session was placed on.
+	Attempts int64 `json:"attempts,omitempty" doc:"agents that the session was placed on so far"`
+
+	// Placement is what was asked of its agent, for placing it later or again.
+	Placement json.RawMessage `json:"-"`
 	// UserID owns the session; User is that user's name.
 	UserID string `json:"-"`
 	// Spec is the template as it was resolved at launch. Later edits of the
@@ -123,6 +136,9 @@ type Session struct {
 	// the same id can be told from another request that claims it.
 	RequestHash string `json:"-"`
 }
+
+// Waiting tells whether the session waits for an agent.
+func (s Session) Waiting() bool { return s.State == SessionPending && s.AgentID == "" && s.WaitUntil != nil }
 
 // Resources is what a session may use, in Kubernetes quantity syntax.
 type Resources struct {

@@ -64,9 +64,10 @@ func Bugs() []Bug {
 		{"agent ignores the verdict to stop", []string{"R4"}, []Edit{{"agent/frames.go",
 			"if item.Verdict != wire.VerdictStop {", "if item.Verdict != \"\" {"}}},
 		{"session and command are launched in two transactions", []string{"D2"}, []Edit{
-			{"db/sessions.go", "		if err := d.insertCommand(ctx, t, launch.Command, now); err != nil {\n			return err\n		}\n", ""},
-			{"db/sessions.go", "	return session, existed, err\n}\n\nfunc (d *Database) earlierLaunch",
-				"	if err == nil && !existed {\n		err = d.CreateCommand(ctx, &launch.Command, now)\n	}\n	return session, existed, err\n}\n\nfunc (d *Database) earlierLaunch"}}},
+			{"db/launch.go", "	if err := l.insertCommands(ctx, written); err != nil {\n		return err\n	}\n", ""},
+			{"db/launch.go", "	return launched, err\n}\n\n// launcher is one",
+				"	for i := range launched {\n		if err == nil && launched[i].Err == nil && !launched[i].Existed && launches[i].Command.AgentID != \"\" {\n" +
+					"			err = d.CreateCommand(ctx, &launches[i].Command, now)\n		}\n	}\n	return launched, err\n}\n\n// launcher is one"}}},
 		{"an agent is gone as soon as it is not connected", []string{"H4"}, []Edit{{"services/plan.go",
 			"silence > limits.agentGone {", "silence >= 0 {"}}},
 		{"what starts while it is listed is taken for lost", []string{"R2", "R4"}, []Edit{

@@ -1,0 +1,341 @@
+package db
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/streamspace/streamspace/models"
+)
+
+// Launch is a session that has found its agent, with the command that starts
+// it, or one that is to wait for an agent: then Session.AgentID is empty and
+// there is no command.
+type Launch struct {
+	Session models.Session
+	Command models.AgentCommand
+	Actor   string
+	// Waits tells that the session is in the table already and waits for an
+	// agent.
+	Waits bool
+	// Verdicts says of each agent why it was chosen or not; nil keeps what was
+	// said before.
+	Verdicts json.RawMessage
+}
+
+// Launched is what has become of a Launch.
+type Launched struct {
+	Session models.Session
+	// Existed tells that an earlier request has launched the session.
+	Existed bool
+	// Err says why nothing was written for this launch.
+	Err error
+}
+
+// LaunchSession is LaunchSessions for one.
+func (d *Database) LaunchSession(ctx context.Context, launch Launch, now time.Time) (session models.Session, existed bool, err error) {
+	launched, err := d.LaunchSessions(ctx, []Launch{launch}, now)
+	if err != nil {
+		return models.Session{}, false, err
+	}
+	return launched[0].Session, launched[0].Existed, launched[0].Err
+}
+
+// LaunchSessions writes sessions, reservations, start commands and history of
+// many launches in one transaction of a few statements, and answers in their
+// order. Each reservation is guarded: the agent must be online and have room for
+// the session, otherwise models.CodeNoSuitableAgent, and nothing of that launch
+// is written. A repeat of the same request gives the existing session; another
+// request with its id gives models.CodeSessionConflict. A session that was to
+// wait and does not any more gives models.CodeTransitionIllegal.
+func (d *Database) LaunchSessions(ctx context.Context, launches []Launch, now time.Time) (launched []Launched, err error) {
+	err = d.write(ctx, "launch sessions", func(ctx context.Context, t *tx) error {
+		l := launcher{tx: t, launches: launches, launched: make([]Launched, len(launches)), now: now}
+		launched = l.launched
+		return l.run(ctx)
+	})
+	return launched, err
+}
+
+// launcher is one transaction of LaunchSessions.
+type launcher struct {
+	*tx
+	launches []Launch
+	launched []Launched
+	now      time.Time
+
+	agents map[string]models.Agent
+	known  map[string]models.Session
+}
+
+func (l *launcher) run(ctx context.Context) error {
+	var err error
+	if l.agents, err = l.lockAgents(ctx); err != nil {
+		return err
+	}
+	if l.known, err = l.lockSessions(ctx); err != nil {
+		return err
+	}
+	var fresh, waited []int
+	for i, launch := range l.launches {
+		switch l.launched[i] = l.reserve(launch); {
+		case l.launched[i].Err != nil || l.launched[i].Existed:
+		case launch.Waits:
+			waited = append(waited, i)
+		default:
+			fresh = append(fresh, i)
+			l.known[launch.Session.ID] = launch.Session
+		}
+	}
+	if fresh, err = l.insertSessions(ctx, fresh); err != nil {
+		return err
+	}
+	if err := l.placeSessions(ctx, waited); err != nil {
+		return err
+	}
+	written := append(fresh, waited...)
+	if err := l.insertCommands(ctx, written); err != nil {
+		return err
+	}
+	if err := l.savePlacements(ctx, written); err != nil {
+		return err
+	}
+	//failpoint:launch-uncommitted
+	return l.tell(ctx, written)
+}
+
+// lockAgents reads the agents with what is reserved of them, and keeps others
+// from reserving there until the transaction ends.
+func (l *launcher) lockAgents(ctx context.Context) (map[string]models.Agent, error) {
+	var ids []string
+	for _, launch := range l.launches {
+		if launch.Session.AgentID != "" {
+			ids = append(ids, launch.Session.AgentID)
+		}
+	}
+	d := l.database
+	if d.engine == Postgres {
+		if _, err := queryIn(ctx, l.tx, "SELECT id FROM agents WHERE %s ORDER BY id FOR UPDATE", "id", ids,
+			func(row scanner) (id string, err error) { return id, row.Scan(&id) }); err != nil {
+			return nil, err
+		}
+	}
+	// A statement of its own: what others have committed meanwhile counts.
+	reserved, _, err := d.oneOf("agent_id", "$1", nil)
+	if err != nil {
+		return nil, err
+	}
+	agents, err := queryIn(ctx, l.tx, "SELECT "+agentColumns+` FROM agents a LEFT JOIN (
+			SELECT agent_id, `+reservations+` FROM sessions WHERE `+reserved+` AND `+live+` GROUP BY agent_id
+		) load ON load.agent_id = a.id WHERE %s`, "a.id", ids, scanAgent)
+	byID := make(map[string]models.Agent, len(agents))
+	for _, agent := range agents {
+		byID[agent.ID] = agent
+	}
+	return byID, err
+}
+
+func (l *launcher) lockSessions(ctx context.Context) (map[string]models.Session, error) {
+	var ids []string
+	for _, launch := range l.launches {
+		ids = append(ids, launch.Session.ID)
+	}
+	lock := ""
+	if l.database.engine == Postgres {
+		lock = " FOR UPDATE OF s"
+	}
+	sessions, err := queryIn(ctx, l.tx, "SELECT "+sessionColumns+sessionTables+" WHERE %s ORDER BY s.id"+lock, "s.id", ids, scanSession)
+	byID := make(map[string]models.Session, len(sessions))
+	for _, session := range sessions {
+		byID[session.ID] = session
+	}
+	return byID, err
+}
+
+// reserve decides about one launch and takes its part of the agent.
+func (l *launcher) reserve(launch Launch) Launched {
+	existing, known := l.known[launch.Session.ID]
+	switch {
+	case launch.Waits && !known:
+		return Launched{Err: sessionUnknown(launch.Session.ID)}
+	case launch.Waits && (!existing.Waiting() || existing.Generation != launch.Session.Generation):
+		return Launched{Session: existing, Err: models.Errorf(models.CodeTransitionIllegal, "session %q does not wait for an agent any more", existing.ID)}
+	case known && !launch.Waits:
+		return repeated(existing, launch.Session)
+	case launch.Session.AgentID == "":
+		return Launched{}
+	}
+	agent, known := l.agents[launch.Session.AgentID]
+	if !known {
+		return Launched{Err: agentUnknown(launch.Session.AgentID)}
+	}
+	reserve := launch.Session.Resources.Reserves()
+	// Who is connected and whose heartbeat is recent, the caller knows.
+	for _, rejection := range (models.Requirements{Reserve: reserve}).Reject(agent, models.Sight{Connected: true}) {
+		if rejection.Code != models.RejectedSilent {
+			return Launched{Err: &models.Error{Code: models.CodeNoSuitableAgent, Retryable: true,
+				Message: fmt.Sprintf("agent %q %s", agent.ID, rejection.Detail)}}
+		}
+	}
+	agent.Reserved = agent.Reserved.Plus(reserve)
+	agent.Sessions++
+	l.agents[agent.ID] = agent
+	return Launched{}
+}
+
+// repeated answers a launch whose session is there.
+func repeated(existing, wanted models.Session) Launched {
+	if existing.RequestHash != wanted.RequestHash || existing.UserID != wanted.UserID {
+		return Launched{Err: models.Errorf(models.CodeSessionConflict,
+			"the session id %q belongs to another request; choose another id, or none", wanted.ID)}
+	}
+	return Launched{Session: existing, Existed: true}
+}
+
+// insertSessions gives those that it inserted: another transaction may have
+// launched the same id in between.
+func (l *launcher) insertSessions(ctx context.Context, fresh []int) (inserted []int, err error) {
+	if len(fresh) == 0 {
+		return nil, nil
+	}
+	d := l.database
+	rows := &batch{columns: []batchColumn{{"id", "text"}, {"name", "text"}, {"user_id", "text"}, {"template", "text"}, {"protocol", "text"},
+		{"reason", "text"}, {"reason_code", "text"}, {"agent_id", "text"}, {"cluster_id", "text"}, {"platform", "text"}, {"region", "text"},
+		{"cpu", "text"}, {"memory", "text"}, {"gpus", "bigint"}, {"reserved_cpu", "bigint"}, {"reserved_memory", "bigint"},
+		{"placement", "text"}, {"priority", "bigint"}, {"wait_until", "timestamptz"}, {"attempts", "bigint"},
+		{"spec", "text"}, {"request_hash", "text"}, {"at", "timestamptz"}}}
+	for _, i := range fresh {
+		session := l.launches[i].Session
+		spec, err := json.Marshal(session.Spec)
+		if err != nil {
+			return nil, fmt.Errorf("encode a template: %w", err)
+		}
+		reserves, attempts := session.Resources.Reserves(), int64(0)
+		if session.AgentID != "" {
+			attempts = 1
+		}
+		rows.add(session.ID, session.Name, session.UserID, session.Template, string(session.Protocol), orNull(session.Reason),
+			orNull(session.ReasonCode), orNull(session.AgentID), orNull(session.ClusterID), orNull(session.Platform), orNull(session.Region),
+			orNull(session.Resources.CPU), orNull(session.Resources.Memory), reserves.GPUs, reserves.CPU, reserves.Memory,
+			orNull(string(session.Placement)), session.Priority, d.atOptional(session.WaitUntil), attempts,
+			string(spec), session.RequestHash, d.at(l.now))
+	}
+	source, args, err := d.source(rows, "u", 1)
+	if err != nil {
+		return nil, err
+	}
+	asJSON := ""
+	if d.engine == Postgres {
+		asJSON = "::jsonb"
+	}
+	ids, err := l.texts(ctx, `INSERT INTO sessions (id, name, user_id, template, protocol, state, desired_state, generation,
+			reason, reason_code, agent_id, cluster_id, platform, region, cpu, memory, gpus, reserved_cpu, reserved_memory,
+			placement, priority, wait_until, attempts, spec, request_hash, created_at, updated_at, state_since)
+		SELECT u.id, u.name, u.user_id, u.template, u.protocol, 'pending', 'running', 1, u.reason, u.reason_code, u.agent_id,
+			u.cluster_id, u.platform, u.region, u.cpu, u.memory, u.gpus, u.reserved_cpu, u.reserved_memory, u.placement`+asJSON+`,
+			u.priority, u.wait_until, u.attempts, u.spec`+asJSON+`, u.request_hash, u.at, u.at, u.at
+		FROM `+source+` WHERE true ON CONFLICT (id) DO NOTHING RETURNING id`, args...)
+	if err != nil {
+		return nil, err
+	}
+	is := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		is[id] = true
+	}
+	sessions, err := l.lockSessions(ctx)
+	for _, i := range fresh {
+		id := l.launches[i].Session.ID
+		if !is[id] {
+			l.launched[i] = repeated(sessions[id], l.launches[i].Session)
+			continue
+		}
+		l.launched[i].Session = sessions[id]
+		inserted = append(inserted, i)
+	}
+	return inserted, err
+}
+
+// placeSessions gives sessions that waited their agents.
+func (l *launcher) placeSessions(ctx context.Context, waited []int) error {
+	if len(waited) == 0 {
+		return nil
+	}
+	d := l.database
+	rows := &batch{columns: []batchColumn{{"id", "text"}, {"agent_id", "text"}, {"cluster_id", "text"}, {"platform", "text"}, {"region", "text"}}}
+	for _, i := range waited {
+		session := l.launches[i].Session
+		rows.add(session.ID, session.AgentID, orNull(session.ClusterID), orNull(session.Platform), orNull(session.Region))
+	}
+	source, args, err := d.source(rows, "u", 2)
+	if err != nil {
+		return err
+	}
+	placed, err := l.exec(ctx, `UPDATE sessions SET agent_id = u.agent_id, cluster_id = u.cluster_id, platform = u.platform,
+		region = u.region, reason = NULL, reason_code = NULL, attempts = attempts + 1, updated_at = $1
+		FROM `+source+` WHERE sessions.id = u.id AND sessions.state = 'pending' AND sessions.agent_id IS NULL`,
+		append([]any{d.at(l.now)}, args...)...)
+	if err == nil && int(placed) != len(waited) {
+		err = models.Errorf(models.CodeTransitionIllegal, "%d of %d waiting sessions changed while they were locked", len(waited)-int(placed), len(waited))
+	}
+	if err != nil {
+		return err
+	}
+	sessions, err := l.lockSessions(ctx)
+	for _, i := range waited {
+		l.launched[i].Session = sessions[l.launches[i].Session.ID]
+	}
+	return err
+}
+
+func (l *launcher) insertCommands(ctx context.Context, written []int) error {
+	d := l.database
+	rows := &batch{columns: []batchColumn{{"command_id", "text"}, {"agent_id", "text"}, {"session_id", "text"}, {"generation", "bigint"},
+		{"action", "text"}, {"payload", "text"}, {"deadline_at", "timestamptz"}}}
+	for _, i := range written {
+		command := l.launches[i].Command
+		if command.AgentID == "" {
+			continue
+		}
+		payload, err := asJSON(command.Payload)
+		if err != nil {
+			return err
+		}
+		rows.add(command.CommandID, command.AgentID, orNull(command.SessionID), command.Generation, command.Action, payload, d.atOrNull(command.DeadlineAt))
+	}
+	if len(rows.rows) == 0 {
+		return nil
+	}
+	source, args, err := d.source(rows, "u", 2)
+	if err != nil {
+		return err
+	}
+	asJSON := ""
+	if d.engine == Postgres {
+		asJSON = "::jsonb"
+	}
+	inserted, err := l.exec(ctx, `INSERT INTO agent_commands
+			(command_id, agent_id, session_id, generation, action, payload, status, created_at, deadline_at)
+		SELECT u.command_id, u.agent_id, u.session_id, u.generation, u.action, u.payload`+asJSON+`, 'pending', $1, u.deadline_at
+		FROM `+source+` WHERE true ON CONFLICT (command_id) DO NOTHING`, append([]any{d.at(l.now)}, args...)...)
+	if err == nil && int(inserted) != len(rows.rows) {
+		return models.Errorf(models.CodeInvalidRequest, "%d of %d command ids are in use already", len(rows.rows)-int(inserted), len(rows.rows))
+	}
+	return err
+}
+
+// tell writes the history.
+func (l *launcher) tell(ctx context.Context, written []int) error {
+	events := make([]models.Event, 0, len(written))
+	for _, i := range written {
+		launch, session := l.launches[i], l.launched[i].Session
+		from := models.SessionState("")
+		if launch.Waits {
+			from = models.SessionPending
+			session.Reason = fmt.Sprintf("placed on agent %q", session.AgentID)
+		}
+		l.sessionChanged(session.ID)
+		events = append(events, sessionEvent(session, from, launch.Actor, l.now))
+	}
+	return l.recordAll(ctx, events)
+}
