@@ -130,6 +130,8 @@ type ForcedEnd struct {
 	ReasonCode models.ErrorCode
 	Retryable  bool
 	Actor      string
+	// Waiting restricts to a session that still waits for an agent.
+	Waiting bool
 }
 
 // ForceEnd moves a session that still is in state From, fails its open
@@ -141,7 +143,7 @@ func (d *Database) ForceEnd(ctx context.Context, end ForcedEnd, now time.Time) (
 	}
 	err = d.write(ctx, "force a session's end", func(ctx context.Context, t *tx) error {
 		session, err := d.lockSession(ctx, t, end.SessionID)
-		if err != nil || session.State != end.From {
+		if err != nil || session.State != end.From || end.Waiting && !session.Waiting() {
 			return err
 		}
 		session.State, session.Reason, session.ReasonCode, session.Retryable = end.To, end.Reason, end.ReasonCode, end.Retryable

@@ -84,6 +84,9 @@ func (r LaunchRequest) criteria(template models.Template) *SelectionCriteria {
 	return criteria
 }
 
+// reserves is what the session takes from its agent.
+func (c SelectionCriteria) reserves() models.Amount { return models.Amount{Sessions: 1} }
+
 // startPayload is what the agent is told, in the agent protocol's words.
 func startPayload(session models.Session) (*models.CommandPayload, error) {
 	body, err := json.Marshal(wire.StartPayload{

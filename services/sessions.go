@@ -14,10 +14,6 @@ import (
 	"github.com/streamspace/streamspace/models"
 )
 
-// placements is how often a launch selects again when the selected agent
-// filled up or left in between.
-const placements = 5
-
 // SessionsOptions configure Sessions. The zero value of a field means its
 // default.
 type SessionsOptions struct {
@@ -40,6 +36,7 @@ type Sessions struct {
 	database   *db.Database
 	selector   *AgentSelector
 	dispatcher *CommandDispatcher
+	placer     *placer
 	options    SessionsOptions
 }
 
@@ -60,7 +57,14 @@ func NewSessions(database *db.Database, selector *AgentSelector, dispatcher *Com
 	if options.CommandDeadline <= 0 {
 		options.CommandDeadline = DefaultCommandDeadline
 	}
-	return &Sessions{database: database, selector: selector, dispatcher: dispatcher, options: options}
+	leaders := 1
+	if database.Engine() == db.Postgres {
+		leaders = 2
+	}
+	return &Sessions{database: database, selector: selector, dispatcher: dispatcher, options: options,
+		placer: &placer{database: database, fleet: newFleet(database, selector.hub), options: placerOptions{
+			now: selector.options.Now, heartbeatWithin: selector.options.HeartbeatWithin, leaders: leaders,
+		}}}
 }
 
 // newID makes an id of 80 random bits that is also a legal session id.
@@ -124,40 +128,29 @@ func (s *Sessions) earlier(ctx context.Context, request LaunchRequest, hash stri
 	return session, true, nil
 }
 
-// place selects and reserves until both agree on an agent.
+// place puts the session on an agent.
 func (s *Sessions) place(ctx context.Context, request LaunchRequest, template models.Template, hash string) (models.Session, bool, error) {
 	criteria := request.criteria(template)
 	// Replicas share PostgreSQL, and this one sends nothing itself to an agent
 	// that another one is connected to. SQLite has one replica.
 	criteria.AllowDisconnected = s.database.Engine() == db.Postgres
-	var refused error
-	for range placements {
-		agent, err := s.selector.SelectAgent(ctx, criteria)
-		if err != nil {
-			return models.Session{}, false, err
-		}
+	var command models.AgentCommand
+	launched, err := s.placer.place(ctx, &placing{criteria: *criteria, launch: func(agent *AgentInfo) (db.Launch, error) {
 		launch, err := s.launch(request, template, agent, hash)
-		if err != nil {
-			return models.Session{}, false, err
-		}
-		session, existed, err := s.database.LaunchSession(ctx, launch, s.options.Now())
-		switch code := models.CodeOf(err); {
-		case code == models.CodeNoSuitableAgent || code == models.CodeAgentUnknown:
-			refused = err
-			continue
-		case err != nil:
-			return models.Session{}, false, err
-		}
-		//failpoint:launch-committed
-		if !existed {
-			s.dispatcher.expect(launch.Command)
-			s.options.Logger.Info("session launched", "session", session.ID, "user", session.User,
-				"template", session.Template, "agent", session.AgentID)
-		}
-		return session, existed, nil
+		command = launch.Command
+		return launch, err
+	}})
+	if err != nil {
+		return models.Session{}, false, err
 	}
-	return models.Session{}, false, &models.Error{Code: models.CodeNoSuitableAgent, Retryable: true, Err: refused,
-		Message: "every agent filled up while the session was being placed; try again"}
+	//failpoint:launch-committed
+	session := launched.Session
+	if !launched.Existed {
+		s.dispatcher.expect(command)
+		s.options.Logger.Info("session launched", "session", session.ID, "user", session.User,
+			"template", session.Template, "agent", session.AgentID)
+	}
+	return session, launched.Existed, nil
 }
 
 // launch is all that the launching transaction writes.

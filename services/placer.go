@@ -1,0 +1,188 @@
+package services
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/streamspace/streamspace/db"
+	"github.com/streamspace/streamspace/models"
+)
+
+const (
+	// placements is how often a launch selects again when the selected agent
+	// filled up or left in between.
+	placements = 5
+	// placeBatch bounds the launches of one transaction.
+	placeBatch = 256
+	// placeAgain bounds the wait before another attempt, which is drawn at
+	// random so that replicas do not meet again.
+	placeAgain = 20 * time.Millisecond
+)
+
+// placing is one launch on its way to an agent.
+type placing struct {
+	criteria SelectionCriteria
+	// launch makes what is written when the session is to be on the agent.
+	launch func(agent *AgentInfo) (db.Launch, error)
+	// asked is when it was asked for: an older picture of the fleet may lack an
+	// agent that the asker has seen.
+	asked time.Time
+	tries int
+
+	// lead is closed when this one is to decide for all that wait, done when it
+	// is placed or not.
+	lead, done chan struct{}
+	launched   db.Launched
+	err        error
+}
+
+// placer decides for many launches at once: whoever comes while a batch is
+// being written waits for the next one. It has no goroutine of its own: one of
+// those who wait leads. Safe for concurrent use.
+type placer struct {
+	database *db.Database
+	fleet    *fleet
+	options  placerOptions
+
+	mu      sync.Mutex
+	waiting []*placing
+	// leaders counts those who decide, at most as many as the database can write
+	// for at once.
+	leaders int
+}
+
+type placerOptions struct {
+	now             func() time.Time
+	heartbeatWithin time.Duration
+	// leaders is how many batches may be under way.
+	leaders int
+}
+
+// place puts a session on an agent and has it written. An error of code
+// models.CodeNoSuitableAgent says why there is no agent for it now.
+func (p *placer) place(ctx context.Context, one *placing) (db.Launched, error) {
+	one.lead, one.done, one.asked = make(chan struct{}), make(chan struct{}), time.Now()
+	p.mu.Lock()
+	p.waiting = append(p.waiting, one)
+	if p.leaders < p.options.leaders {
+		p.leaders++
+		p.appoint()
+	}
+	p.mu.Unlock()
+	select {
+	case <-one.lead:
+		// Others wait too: their wishes do not end with this caller's.
+		p.work(context.WithoutCancel(ctx), one)
+	case <-one.done:
+	}
+	return one.launched, one.err
+}
+
+// appoint has the first that waits lead, or ends the lead. The lock is held.
+func (p *placer) appoint() {
+	if len(p.waiting) == 0 {
+		p.leaders--
+		return
+	}
+	close(p.waiting[0].lead)
+}
+
+// work places batches until own is placed, and hands the lead on.
+func (p *placer) work(ctx context.Context, own *placing) {
+	for {
+		p.mu.Lock()
+		count := min(len(p.waiting), placeBatch)
+		batch := p.waiting[:count:count]
+		p.waiting = p.waiting[count:]
+		p.mu.Unlock()
+		again := p.write(ctx, batch)
+		p.mu.Lock()
+		p.waiting = append(again, p.waiting...)
+		select {
+		case <-own.done:
+			p.appoint()
+			p.mu.Unlock()
+			return
+		default:
+			p.mu.Unlock()
+		}
+		pause(rand.N(placeAgain))
+	}
+}
+
+func pause(duration time.Duration) { <-time.After(duration) }
+
+// write decides on a batch and writes it, and gives those to be tried again.
+func (p *placer) write(ctx context.Context, batch []*placing) (again []*placing) {
+	var chosen []*placing
+	var launches []db.Launch
+	for _, one := range batch {
+		launch, err := p.decide(ctx, one)
+		if err != nil {
+			one.finish(db.Launched{}, err)
+			continue
+		}
+		p.fleet.hold(launch.Session.AgentID, one.criteria.reserves())
+		chosen, launches = append(chosen, one), append(launches, launch)
+	}
+	if len(chosen) == 0 {
+		return nil
+	}
+	launched, err := p.database.LaunchSessions(ctx, launches, p.options.now())
+	for i, one := range chosen {
+		var outcome db.Launched
+		if err == nil {
+			outcome = launched[i]
+		}
+		p.fleet.settle(launches[i].Session.AgentID, one.criteria.reserves(), err == nil && outcome.Err == nil && !outcome.Existed)
+		code := models.CodeOf(errors.Join(err, outcome.Err))
+		switch {
+		case err != nil:
+			one.finish(db.Launched{}, err)
+		case (code == models.CodeNoSuitableAgent || code == models.CodeAgentUnknown) && one.tries < placements:
+			one.asked = time.Now() // the picture of the fleet was wrong
+			again = append(again, one)
+		case code == models.CodeNoSuitableAgent || code == models.CodeAgentUnknown:
+			one.finish(db.Launched{}, &models.Error{Code: models.CodeNoSuitableAgent, Retryable: true, Err: outcome.Err,
+				Message: "every agent filled up while the session was being placed; try again"})
+		default:
+			one.finish(outcome, outcome.Err)
+		}
+	}
+	return again
+}
+
+// decide chooses an agent. Before it says that there is none it looks at the
+// fleet as it is now.
+func (p *placer) decide(ctx context.Context, one *placing) (db.Launch, error) {
+	one.tries++
+	if err := p.fleet.refresh(ctx, time.Time{}); err != nil {
+		return db.Launch{}, err
+	}
+	agent, err := p.best(one)
+	if err != nil {
+		if err := p.fleet.refresh(ctx, one.asked); err != nil {
+			return db.Launch{}, err
+		}
+		if agent, err = p.best(one); err != nil {
+			return db.Launch{}, err
+		}
+	}
+	return one.launch(agent)
+}
+
+func (p *placer) best(one *placing) (*AgentInfo, error) {
+	best, refusals := rank(p.fleet.candidates(), one.criteria, p.options.now().Add(-p.options.heartbeatWithin))
+	if len(best) == 0 {
+		return nil, noSuitableAgent(one.criteria, refusals)
+	}
+	return best[0].info(), nil
+}
+
+func (one *placing) finish(launched db.Launched, err error) {
+	one.launched, one.err = launched, err
+	close(one.done)
+}
