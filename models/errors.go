@@ -24,6 +24,8 @@ const (
 	CodeAgentUnknown      ErrorCode = "agent_unknown"
 	CodeAgentUnavailable  ErrorCode = "agent_unavailable"
 	CodeNoSuitableAgent   ErrorCode = "no_suitable_agent"
+	CodeWaitingForAgent   ErrorCode = "waiting_for_agent"
+	CodeWaitTimeout       ErrorCode = "wait_timeout"
 	CodeCommandUnknown    ErrorCode = "command_unknown"
 	CodeCommandFailed     ErrorCode = "command_failed"
 	CodeCommandTimeout    ErrorCode = "command_timeout"

@@ -6,11 +6,19 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/streamspace/streamspace/models"
 	"github.com/streamspace/streamspace/wire"
+)
+
+const (
+	// DefaultWaitFor is how long a session waits for an agent.
+	DefaultWaitFor = 10 * time.Minute
+	maxWait        = 24 * time.Hour
+	maxPriority    = 100
 )
 
 // maxName bounds what a person writes to name or restrict a session, in
@@ -29,7 +37,29 @@ type LaunchRequest struct {
 	Region, ClusterID, Platform string
 	// Resources come from the template where they are empty.
 	Resources models.Resources
-	Owner     models.User
+	// Priority comes before age when sessions wait for an agent: -100 to 100,
+	// higher first; 0.
+	Priority int64
+	// Wait is how long the session may wait for an agent; nil is the default, 0
+	// is not at all, and a day the longest.
+	Wait  *time.Duration
+	Owner models.User
+}
+
+// wish is what a request says of the agent that is to get the session, as it is
+// kept for placing the session later or again.
+type wish struct {
+	Region    string `json:"region,omitempty"`
+	ClusterID string `json:"clusterId,omitempty"`
+	Platform  string `json:"platform,omitempty"`
+}
+
+func (r LaunchRequest) wish() (json.RawMessage, error) {
+	body, err := json.Marshal(wish{Region: r.Region, ClusterID: r.ClusterID, Platform: r.Platform})
+	if err != nil {
+		return nil, fmt.Errorf("encode placement: %w", err)
+	}
+	return body, nil
 }
 
 func (r LaunchRequest) validate() error {
@@ -52,6 +82,12 @@ func (r LaunchRequest) validate() error {
 				"the %s must be at most %d characters, without control characters", field.what, maxName)
 		}
 	}
+	if r.Priority < -maxPriority || r.Priority > maxPriority {
+		return models.Errorf(models.CodeInvalidRequest, "the priority is %d; it must be from %d to %d", r.Priority, -maxPriority, maxPriority)
+	}
+	if r.Wait != nil && (*r.Wait < 0 || *r.Wait > maxWait) {
+		return models.Errorf(models.CodeInvalidRequest, "the session is to wait for %v; it must be from 0 to %v", *r.Wait, maxWait)
+	}
 	return r.Resources.Validate()
 }
 
@@ -64,7 +100,12 @@ func validSessionID(id string) bool {
 // hash identifies the request as it was made, whatever defaults it met: the
 // template may change between a request and its repeat.
 func (r LaunchRequest) hash() (string, error) {
-	body, err := json.Marshal([]string{r.Name, r.Template, r.Region, r.ClusterID, r.Platform, r.Resources.CPU, r.Resources.Memory})
+	asked := []any{r.Name, r.Template, r.Region, r.ClusterID, r.Platform, r.Resources.CPU, r.Resources.Memory}
+	// What earlier versions did not know is left out when it was not asked for.
+	if r.Resources.GPUs != 0 || r.Priority != 0 || r.Wait != nil {
+		asked = append(asked, r.Resources.GPUs, r.Priority, r.Wait)
+	}
+	body, err := json.Marshal(asked)
 	if err != nil {
 		return "", fmt.Errorf("hash launch request: %w", err)
 	}
@@ -73,10 +114,14 @@ func (r LaunchRequest) hash() (string, error) {
 }
 
 func (r LaunchRequest) criteria(template models.Template) *SelectionCriteria {
+	return wish{Region: r.Region, ClusterID: r.ClusterID, Platform: r.Platform}.criteria(r.ID, template)
+}
+
+func (w wish) criteria(sessionID string, template models.Template) *SelectionCriteria {
 	criteria := &SelectionCriteria{
-		ClusterID: r.ClusterID, Region: r.Region, Platform: r.Platform,
+		ClusterID: w.ClusterID, Region: w.Region, Platform: w.Platform,
 		PreferLowLoad: true, RequireConnected: true,
-		Platforms: template.Spec.Platforms, SessionID: r.ID,
+		Platforms: template.Spec.Platforms, SessionID: sessionID,
 	}
 	if template.Spec.Process != nil {
 		criteria.Needs = template.Spec.Process.Needs

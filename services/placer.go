@@ -31,6 +31,8 @@ type placing struct {
 	// agent that the asker has seen.
 	asked time.Time
 	tries int
+	// command is what launch has made last.
+	command models.AgentCommand
 
 	// lead is closed when this one is to decide for all that wait, done when it
 	// is placed or not.
@@ -153,6 +155,19 @@ func (p *placer) write(ctx context.Context, batch []*placing) (again []*placing)
 		}
 	}
 	return again
+}
+
+// placeAll places sessions in the order given and tells what has become of each.
+// Those that lost a race have no agent yet, and no error.
+func (p *placer) placeAll(ctx context.Context, all []*placing) {
+	for len(all) > 0 {
+		count := min(len(all), placeBatch)
+		for _, one := range all[:count] {
+			one.done, one.asked = make(chan struct{}), time.Now()
+		}
+		p.write(ctx, all[:count])
+		all = all[count:]
+	}
 }
 
 // decide chooses an agent. Before it says that there is none it looks at the

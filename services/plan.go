@@ -57,6 +57,8 @@ func plan(s situation, limits thresholds) decision {
 	switch {
 	case !passing || age <= limit:
 		return decision{step: leave}
+	case s.Session.Waiting():
+		return decision{step: leave} // it has a time of its own, and is placed or ended by whoever places
 	case s.Session.AgentID == "":
 		return end(s.Session, "no agent has this session", models.CodeAgentUnavailable)
 	case s.Agent == nil:

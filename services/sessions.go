@@ -5,9 +5,12 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/streamspace/streamspace/db"
@@ -28,6 +31,9 @@ type SessionsOptions struct {
 	// CommandDeadline is how long a start or stop may take, waiting for the
 	// agent included; DefaultCommandDeadline.
 	CommandDeadline time.Duration
+	// WaitFor is how long a session waits for an agent that could take it, unless
+	// its request says otherwise; DefaultWaitFor.
+	WaitFor time.Duration
 }
 
 // Sessions is the life cycle of sessions as their owners ask for it. Safe for
@@ -38,6 +44,11 @@ type Sessions struct {
 	dispatcher *CommandDispatcher
 	placer     *placer
 	options    SessionsOptions
+	// queued is set while sessions wait, as far as this replica knows. A launch
+	// then takes its place behind them.
+	queued atomic.Bool
+	// passing is held during a pass through the queue.
+	passing sync.Mutex
 }
 
 // NewSessions makes the life cycle over its parts.
@@ -56,6 +67,9 @@ func NewSessions(database *db.Database, selector *AgentSelector, dispatcher *Com
 	}
 	if options.CommandDeadline <= 0 {
 		options.CommandDeadline = DefaultCommandDeadline
+	}
+	if options.WaitFor <= 0 {
+		options.WaitFor = DefaultWaitFor
 	}
 	leaders := 1
 	if database.Engine() == db.Postgres {
@@ -81,12 +95,14 @@ func newCommandID(now time.Time) string {
 
 // Launch places a session on an agent and has it started. It returns as soon
 // as the session and its start command are written; the session is pending
-// then. The same request with the same id gives the session that it launched
-// before, and existed.
+// then. When no agent can take it now but one could, the session waits, pending
+// too and without an agent, for as long as the request says. The same request
+// with the same id gives the session that it launched before, and existed.
 //
 // Errors: models.CodeInvalidRequest, models.CodeTemplateUnknown,
 // models.CodeSessionConflict when the id belongs to another request, and
-// models.CodeNoSuitableAgent with the reasons; nothing is written then.
+// models.CodeNoSuitableAgent with the reasons when waiting would not help or is
+// not wanted; nothing is written then.
 func (s *Sessions) Launch(ctx context.Context, request LaunchRequest) (session models.Session, existed bool, err error) {
 	if err := request.validate(); err != nil {
 		return models.Session{}, false, err
@@ -134,12 +150,23 @@ func (s *Sessions) place(ctx context.Context, request LaunchRequest, template mo
 	// Replicas share PostgreSQL, and this one sends nothing itself to an agent
 	// that another one is connected to. SQLite has one replica.
 	criteria.AllowDisconnected = s.database.Engine() == db.Postgres
+	wait := s.options.WaitFor
+	if request.Wait != nil {
+		wait = *request.Wait
+	}
+	if s.queued.Load() && wait > 0 {
+		return s.queueUp(ctx, request, template, hash, wait, &models.Error{Code: models.CodeWaitingForAgent, Message: "others came first"})
+	}
 	var command models.AgentCommand
 	launched, err := s.placer.place(ctx, &placing{criteria: *criteria, launch: func(agent *AgentInfo) (db.Launch, error) {
 		launch, err := s.launch(request, template, agent, hash)
 		command = launch.Command
 		return launch, err
 	}})
+	var refused *models.Error
+	if errors.As(err, &refused) && refused.Code == models.CodeNoSuitableAgent && refused.Retryable && wait > 0 {
+		return s.queueUp(ctx, request, template, hash, wait, refused)
+	}
 	if err != nil {
 		return models.Session{}, false, err
 	}
@@ -155,9 +182,12 @@ func (s *Sessions) place(ctx context.Context, request LaunchRequest, template mo
 
 // launch is all that the launching transaction writes.
 func (s *Sessions) launch(request LaunchRequest, template models.Template, agent *AgentInfo, hash string) (db.Launch, error) {
-	now := s.options.Now()
+	wish, err := request.wish()
+	if err != nil {
+		return db.Launch{}, err
+	}
 	session := models.Session{
-		ID: request.ID, Name: request.Name, Template: request.Template, Protocol: template.Spec.Protocol,
+		ID: request.ID, Priority: request.Priority, Placement: wish, Name: request.Name, Template: request.Template, Protocol: template.Spec.Protocol,
 		User: request.Owner.Name, UserID: request.Owner.ID, Generation: 1,
 		State: models.SessionPending, DesiredState: models.DesiredRunning,
 		AgentID: agent.AgentID, ClusterID: agent.ClusterID, Platform: agent.Platform, Region: agent.Region,
@@ -172,19 +202,22 @@ func (s *Sessions) launch(request LaunchRequest, template models.Template, agent
 	if session.Protocol == "" {
 		session.Protocol = models.ProtocolVNC
 	}
-	payload, err := startPayload(session)
-	if err != nil {
-		return db.Launch{}, err
+	launch := db.Launch{Session: session, Actor: "user:" + request.Owner.Name}
+	if agent.AgentID != "" {
+		launch.Command, err = s.start(session)
 	}
-	return db.Launch{
-		Session: session,
-		Command: models.AgentCommand{
-			CommandID: s.options.NewCommandID(), AgentID: agent.AgentID, SessionID: session.ID, Generation: session.Generation,
-			Action: models.ActionStartSession, Payload: payload, Status: models.CommandPending,
-			CreatedAt: now, DeadlineAt: now.Add(s.options.CommandDeadline),
-		},
-		Actor: "user:" + request.Owner.Name,
-	}, nil
+	return launch, err
+}
+
+// start is the command that starts a session on its agent.
+func (s *Sessions) start(session models.Session) (models.AgentCommand, error) {
+	payload, err := startPayload(session)
+	now := s.options.Now()
+	return models.AgentCommand{
+		CommandID: s.options.NewCommandID(), AgentID: session.AgentID, SessionID: session.ID, Generation: session.Generation,
+		Action: models.ActionStartSession, Payload: payload, Status: models.CommandPending,
+		CreatedAt: now, DeadlineAt: now.Add(s.options.CommandDeadline),
+	}, err
 }
 
 // Stop asks for a session's end, in whatever state it is, and returns as soon

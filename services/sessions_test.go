@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/streamspace/streamspace/db"
 	"github.com/streamspace/streamspace/db/dbtest"
@@ -143,7 +144,7 @@ func TestLaunchTakesAnAgentOfAnotherReplica(t *testing.T) {
 		if _, err := database.ConnectAgent(t.Context(), "a", w.clock.Now()); err != nil { // as another replica would
 			t.Fatal(err)
 		}
-		session, _, err := w.sessions.Launch(t.Context(), services.LaunchRequest{Template: "desk", Owner: w.owner})
+		session, _, err := w.sessions.Launch(t.Context(), services.LaunchRequest{Template: "desk", Owner: w.owner, Wait: new(time.Duration)})
 		if database.Engine() == db.SQLite { // which has no other replica
 			mustCode(t, err, models.CodeNoSuitableAgent)
 			return
@@ -166,7 +167,7 @@ func TestRacingLaunchesNeverOverfillAgents(t *testing.T) {
 			var launched atomic.Int32
 			for i := range 10 {
 				racing.Go(func() {
-					_, _, err := w.sessions.Launch(t.Context(), services.LaunchRequest{ID: fmt.Sprint(round, i), Template: "desk", Owner: w.owner})
+					_, _, err := w.sessions.Launch(t.Context(), services.LaunchRequest{ID: fmt.Sprint(round, i), Template: "desk", Owner: w.owner, Wait: new(time.Duration)})
 					switch models.CodeOf(err) {
 					case "":
 						launched.Add(1)
