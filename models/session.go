@@ -122,6 +122,9 @@ type Session struct {
 	Priority int64 `json:"priority,omitempty"`
 	// WaitUntil is when a session that waits for an agent gives up.
 	WaitUntil *time.Time `json:"waitUntil,omitempty"`
+	// Queue is the place of a session that waits for an agent. It is not kept
+	// with the session, but found out when somebody asks.
+	Queue *QueuePlace `json:"queue,omitempty"`
 	// Attempts counts the agents that the session was placed on.
 	Attempts int64 `json:"attempts,omitempty" doc:"agents that the session was placed on so far"`
 
@@ -137,8 +140,17 @@ type Session struct {
 	RequestHash string `json:"-"`
 }
 
+// QueuePlace is a place in the queue of sessions that wait for an agent.
+type QueuePlace struct {
+	// Place is 1 for the next one.
+	Place int `json:"place"`
+	Of    int `json:"of"`
+}
+
 // Waiting tells whether the session waits for an agent.
-func (s Session) Waiting() bool { return s.State == SessionPending && s.AgentID == "" && s.WaitUntil != nil }
+func (s Session) Waiting() bool {
+	return s.State == SessionPending && s.AgentID == "" && s.WaitUntil != nil
+}
 
 // Resources is what a session may use, in Kubernetes quantity syntax.
 type Resources struct {

@@ -10,13 +10,16 @@ import (
 const (
 	// queueEvery is how often the queue is looked through although nothing tells
 	// of room: an agent of another replica may have come, or become free.
-	queueEvery = 2 * time.Second
+	queueEvery = time.Second
 	// queueAgain is the rest between two passes, however much happens.
 	queueAgain = 50 * time.Millisecond
 )
 
 // QueueOptions configure a Queue. The zero value of a field means its default.
 type QueueOptions struct {
+	// Feed tells of sessions that change, and so of room; without it the queue
+	// is only looked through now and then.
+	Feed *Feed
 	// Logger discards by default.
 	Logger *slog.Logger
 }
@@ -62,6 +65,18 @@ func (q *Queue) Start() {
 	q.running.Add(1)
 	q.mu.Unlock()
 	defer q.running.Done()
+	following, cancel := context.WithCancel(context.Background())
+	var follower sync.WaitGroup
+	defer follower.Wait()
+	defer cancel()
+	if q.options.Feed != nil {
+		changes := q.options.Feed.Subscribe(following)
+		follower.Go(func() {
+			for range changes {
+				q.Wake()
+			}
+		})
+	}
 	for {
 		if _, err := q.sessions.PlaceWaiting(context.Background()); err != nil {
 			q.options.Logger.Error("place sessions that wait for an agent", "error", err)

@@ -2,6 +2,7 @@ package services
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,12 +10,16 @@ import (
 	"github.com/streamspace/streamspace/models"
 )
 
+// errNoAgents is a fleet of which nothing is known, so that nothing says that
+// waiting helps.
+var errNoAgents = errors.New("there are no agents")
+
 // noSuitableAgent turns refusals into an error that a person can act on: how
 // many agents were passed over for which reason, and the one thing to do that
 // is nearest to a fit agent.
 func noSuitableAgent(criteria SelectionCriteria, refusals []refusal) *models.Error {
 	if len(refusals) == 0 {
-		return &models.Error{Code: models.CodeNoSuitableAgent, Retryable: true,
+		return &models.Error{Code: models.CodeNoSuitableAgent, Retryable: true, Err: errNoAgents,
 			Message: "no agent has registered yet; start one with `streamspace agent`"}
 	}
 	nearest := slices.MinFunc(refusals, func(a, b refusal) int {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -34,6 +33,9 @@ type SessionsOptions struct {
 	// WaitFor is how long a session waits for an agent that could take it, unless
 	// its request says otherwise; DefaultWaitFor.
 	WaitFor time.Duration
+	// Replicas tells that others share the database, so that agents may be
+	// connected to one of those; on PostgreSQL that is always so.
+	Replicas bool
 }
 
 // Sessions is the life cycle of sessions as their owners ask for it. Safe for
@@ -47,8 +49,8 @@ type Sessions struct {
 	// queued is set while sessions wait, as far as this replica knows. A launch
 	// then takes its place behind them.
 	queued atomic.Bool
-	// passing is held during a pass through the queue.
-	passing sync.Mutex
+	// passing has one place, which is taken during a pass through the queue.
+	passing chan struct{}
 }
 
 // NewSessions makes the life cycle over its parts.
@@ -73,9 +75,9 @@ func NewSessions(database *db.Database, selector *AgentSelector, dispatcher *Com
 	}
 	leaders := 1
 	if database.Engine() == db.Postgres {
-		leaders = 2
+		leaders, options.Replicas = 2, true
 	}
-	return &Sessions{database: database, selector: selector, dispatcher: dispatcher, options: options,
+	return &Sessions{database: database, selector: selector, dispatcher: dispatcher, options: options, passing: make(chan struct{}, 1),
 		placer: &placer{database: database, fleet: newFleet(database, selector.hub), options: placerOptions{
 			now: selector.options.Now, heartbeatWithin: selector.options.HeartbeatWithin, leaders: leaders,
 		}}}
@@ -147,9 +149,8 @@ func (s *Sessions) earlier(ctx context.Context, request LaunchRequest, hash stri
 // place puts the session on an agent.
 func (s *Sessions) place(ctx context.Context, request LaunchRequest, template models.Template, hash string) (models.Session, bool, error) {
 	criteria := request.criteria(template)
-	// Replicas share PostgreSQL, and this one sends nothing itself to an agent
-	// that another one is connected to. SQLite has one replica.
-	criteria.AllowDisconnected = s.database.Engine() == db.Postgres
+	// This replica sends nothing itself to an agent of another one.
+	criteria.AllowDisconnected = s.options.Replicas
 	wait := s.options.WaitFor
 	if request.Wait != nil {
 		wait = *request.Wait
@@ -164,7 +165,7 @@ func (s *Sessions) place(ctx context.Context, request LaunchRequest, template mo
 		return launch, err
 	}})
 	var refused *models.Error
-	if errors.As(err, &refused) && refused.Code == models.CodeNoSuitableAgent && refused.Retryable && wait > 0 {
+	if errors.As(err, &refused) && refused.Code == models.CodeNoSuitableAgent && refused.Retryable && wait > 0 && !errors.Is(err, errNoAgents) {
 		return s.queueUp(ctx, request, template, hash, wait, refused)
 	}
 	if err != nil {

@@ -43,8 +43,12 @@ func (s *Sessions) queueUp(ctx context.Context, request LaunchRequest, template 
 // wait, and ends those that have waited for too long. It gives how many it has
 // placed. One pass at a time.
 func (s *Sessions) PlaceWaiting(ctx context.Context) (placed int, err error) {
-	s.passing.Lock()
-	defer s.passing.Unlock()
+	select {
+	case s.passing <- struct{}{}:
+		defer func() { <-s.passing }()
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
 	if err := s.giveUp(ctx); err != nil {
 		return 0, err
 	}
@@ -92,7 +96,7 @@ func (s *Sessions) placingOf(session models.Session) (*placing, error) {
 		}
 	}
 	criteria := asked.criteria(session.ID, session.Spec)
-	criteria.AllowDisconnected = s.database.Engine() == db.Postgres
+	criteria.AllowDisconnected = s.options.Replicas
 	one := &placing{criteria: *criteria}
 	one.launch = func(agent *AgentInfo) (db.Launch, error) {
 		placed := session

@@ -16,6 +16,7 @@ type change struct {
 	at      time.Duration // since the world began
 	replica int64
 	kind    string // command, session or epoch
+	// created tells of a row that is new, or of a session that got its agent.
 	created bool
 	id      string
 	session string
@@ -95,12 +96,22 @@ func (h *history) openCommands(ctx context.Context) ([]string, error) {
 // passing describes the sessions that are between two states.
 func (h *history) passing(ctx context.Context) ([]string, error) {
 	return h.texts(ctx, `SELECT id || '|' || id || '|' || state || ' on ' || coalesce(agent_id, 'no agent') FROM sessions
-		WHERE state NOT IN ('running', 'terminated', 'failed', 'hibernated') ORDER BY id`)
+		WHERE state NOT IN ('running', 'terminated', 'failed', 'hibernated') AND NOT (`+waits+`) ORDER BY id`)
+}
+
+// waits restricts to sessions that wait for an agent.
+const waits = `state = 'pending' AND agent_id IS NULL AND wait_until IS NOT NULL`
+
+// waiting describes the sessions that wait for an agent although the machine has
+// room for another one.
+func (h *history) waiting(ctx context.Context, machine string, limit int) ([]string, error) {
+	return h.texts(ctx, `SELECT id || '|' || id || '|' || 'waits because ' || coalesce(reason, '') FROM sessions WHERE `+waits+` AND ? > (
+		SELECT count(*) FROM sessions WHERE agent_id = ? AND state NOT IN ('terminated', 'failed', 'hibernated')) ORDER BY id`, limit, machine)
 }
 
 // withoutCommand describes the sessions whose start was never written.
 func (h *history) withoutCommand(ctx context.Context) ([]string, error) {
-	return h.texts(ctx, `SELECT id || '|' || id || '|' || state FROM sessions s WHERE NOT EXISTS
+	return h.texts(ctx, `SELECT id || '|' || id || '|' || state FROM sessions s WHERE agent_id IS NOT NULL AND NOT EXISTS
 		(SELECT 1 FROM agent_commands c WHERE c.session_id = s.id AND c.action = 'start_session') ORDER BY id`)
 }
 

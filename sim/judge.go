@@ -27,7 +27,7 @@ func (j judgement) rows() {
 			if models.SessionState(c.was).Terminal() {
 				w.violateAt(c.at, "D3", c.session, "a session that had ended was written: %s", c)
 			}
-			if c.created && c.agentStatus != models.AgentOnline {
+			if c.created && c.agent != "" && c.agentStatus != models.AgentOnline {
 				w.violateAt(c.at, "S3", c.session, "a session was placed on an agent that is %s", c.agentStatus)
 			}
 		case "command":
@@ -58,7 +58,7 @@ func ended(status string) bool {
 func (j judgement) capacity() {
 	live := map[string]int{}
 	for _, c := range j.changes {
-		if c.kind != "session" {
+		if c.kind != "session" || c.agent == "" { // it waits
 			continue
 		}
 		if models.SessionState(c.was).Live() && !c.created {

@@ -51,6 +51,7 @@ type replicaRun struct {
 	hub        *websocket.AgentHub
 	dispatcher *services.CommandDispatcher
 	reconciler *services.SessionReconciler
+	queue      *services.Queue
 	sessions   *services.Sessions
 	listener   *listener
 	server     *http.Server
@@ -91,13 +92,15 @@ func (w *world) startReplica(s *slot) {
 		AgentGoneAfter: w.plan.AgentGoneAfter, GiveUpAfter: w.plan.GiveUpAfter, CommandDeadline: w.plan.CommandDeadline})
 	selector := services.NewAgentSelectorWith(r.handle, r.hub, services.SelectorOptions{Now: s.now})
 	r.sessions = services.NewSessions(r.database, selector, r.dispatcher, services.SessionsOptions{Logger: logger, Now: s.now,
-		CommandDeadline: w.plan.CommandDeadline,
-		NewCommandID:    func() string { return fmt.Sprintf("c%d-%d-%d", number, run, r.commands.Add(1)) }})
+		CommandDeadline: w.plan.CommandDeadline, Replicas: true,
+		NewCommandID: func() string { return fmt.Sprintf("c%d-%d-%d", number, run, r.commands.Add(1)) }})
+	r.queue = services.NewQueue(r.sessions, services.QueueOptions{Logger: logger})
 	r.listener = newListener(r.name, r.life)
 	r.server = &http.Server{Handler: r.routes(), ErrorLog: w.quiet}
 	r.running.Go(r.hub.Run)
 	r.running.Go(r.dispatcher.Start)
 	r.running.Go(r.reconciler.Start)
+	r.running.Go(r.queue.Start)
 	r.running.Go(func() { _ = r.server.Serve(r.listener) }) // it ends with the listener
 	r.running.Go(func() {
 		if err := r.dispatcher.DispatchPendingCommands(); err != nil {
@@ -165,6 +168,7 @@ func (r *replicaRun) crash() {
 
 // stop ends the replica in order, and after a crash what goroutines are left.
 func (r *replicaRun) stop() {
+	r.queue.Stop()
 	r.reconciler.Stop()
 	r.dispatcher.Stop()
 	r.hub.Stop()

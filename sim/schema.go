@@ -37,8 +37,10 @@ CREATE TRIGGER sim_session_created AFTER INSERT ON sessions BEGIN
 		coalesce((SELECT status FROM agents WHERE id = NEW.agent_id), ''), '');
 END;
 CREATE TRIGGER sim_session_written AFTER UPDATE ON sessions BEGIN
-	INSERT INTO sim_history VALUES (NULL, sim_at(), sim_by(), 'session', 0, NEW.id, NEW.id, coalesce(NEW.agent_id, ''),
-		'', NEW.generation, 0, OLD.state, NEW.state, coalesce(NEW.reason, ''), coalesce(NEW.reason_code, ''), 0, 0, 0, 0, '', '');
+	INSERT INTO sim_history VALUES (NULL, sim_at(), sim_by(), 'session', OLD.agent_id IS NULL AND NEW.agent_id IS NOT NULL,
+		NEW.id, NEW.id, coalesce(NEW.agent_id, ''),
+		'', NEW.generation, 0, OLD.state, NEW.state, coalesce(NEW.reason, ''), coalesce(NEW.reason_code, ''), 0, 0, 0, 0,
+		coalesce((SELECT status FROM agents WHERE id = NEW.agent_id AND OLD.agent_id IS NULL), ''), '');
 END;
 CREATE TRIGGER sim_agent_connected AFTER UPDATE OF epoch ON agents BEGIN
 	INSERT INTO sim_history VALUES (NULL, sim_at(), sim_by(), 'epoch', 0, NEW.id, '', NEW.id,

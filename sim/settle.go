@@ -91,6 +91,14 @@ func (w *world) unsettled() (left []unsettled) {
 			continue
 		}
 		w.agentUnsettled(m, add)
+		waiting, err := w.history.waiting(w.ctx(), m.name, w.plan.Limit)
+		if err != nil {
+			add("world", "", "%v", err)
+		}
+		for _, line := range waiting {
+			_, session, words := described(line)
+			add("R1", session, "session %s, and %s has room", words, m.name)
+		}
 		should, err := w.history.runningOn(w.ctx(), m.name)
 		if err != nil {
 			add("world", "", "%v", err)
@@ -132,15 +140,17 @@ func (w *world) probe() {
 	for _, s := range w.slots {
 		r := s.running()
 		id := fmt.Sprintf("probe-%d", s.number)
-		_, _, err := r.launch(w.ctx(), id)
+		session, _, err := r.launch(w.ctx(), id)
 		if models.CodeOf(err) == models.CodeNoSuitableAgent {
-			continue // all machines that this replica has are full
+			continue // there is no machine that could take it
 		}
 		if err != nil {
 			w.violate("R1", id, "a launch after all was settled fails: %v", err)
 			continue
 		}
-		w.probed(r, id, models.SessionRunning, within)
+		if !session.Waiting() { // else all machines that this replica has are full
+			w.probed(r, id, models.SessionRunning, within)
+		}
 		if _, err := r.sessions.Stop(w.ctx(), id, "user:"+ownerName); err != nil {
 			w.violate("R1", id, "a stop after all was settled fails: %v", err)
 		}

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -31,6 +32,9 @@ type LaunchBody struct {
 	ClusterID string            `json:"clusterId,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" patternDescription:"without control characters" doc:"only agents of this cluster"`
 	Platform  string            `json:"platform,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" patternDescription:"without control characters" doc:"only agents of this platform, e.g. process"`
 	Resources *models.Resources `json:"resources,omitempty" doc:"limits; the template's otherwise"`
+	Priority  int64             `json:"priority,omitempty" minimum:"-100" maximum:"100" doc:"comes before age among sessions that wait for an agent; higher first"`
+	// WaitSeconds is a pointer since 0 has a meaning.
+	WaitSeconds *int64 `json:"waitSeconds,omitempty" minimum:"0" maximum:"86400" doc:"how long to wait for an agent that could take the session; 600 otherwise, and 0 is not at all"`
 }
 
 type launchInput struct {
@@ -88,7 +92,11 @@ func (s *sessionRoutes) launch(ctx context.Context, input *launchInput) (*launch
 	request := services.LaunchRequest{
 		ID: body.ID, Name: body.Name, Template: body.Template,
 		Region: body.Region, ClusterID: body.ClusterID, Platform: body.Platform,
-		Owner: userOf(ctx),
+		Priority: body.Priority, Owner: userOf(ctx),
+	}
+	if body.WaitSeconds != nil {
+		wait := time.Duration(*body.WaitSeconds) * time.Second
+		request.Wait = &wait
 	}
 	if body.Resources != nil {
 		request.Resources = *body.Resources
@@ -101,6 +109,9 @@ func (s *sessionRoutes) launch(ctx context.Context, input *launchInput) (*launch
 	if existed {
 		status = http.StatusOK
 	}
+	if err := s.queuePlaces(ctx, &session); err != nil {
+		return nil, err
+	}
 	return &launchOutput{Status: status, Location: base + "/sessions/" + session.ID, Body: session}, nil
 }
 
@@ -112,11 +123,42 @@ func (s *sessionRoutes) list(ctx context.Context, input *SessionQuery) (*listOut
 	for _, state := range input.State {
 		filter.States = append(filter.States, models.SessionState(state))
 	}
-	return listed(s.database.Sessions(ctx, filter, input.page()))
+	sessions, next, err := s.database.Sessions(ctx, filter, input.page())
+	if err == nil {
+		all := make([]*models.Session, 0, len(sessions))
+		for i := range sessions {
+			all = append(all, &sessions[i])
+		}
+		err = s.queuePlaces(ctx, all...)
+	}
+	return listed(sessions, next, err)
+}
+
+// queuePlaces tells of sessions that wait for an agent how many are before them.
+func (s *sessionRoutes) queuePlaces(ctx context.Context, sessions ...*models.Session) error {
+	var ids []string
+	for _, session := range sessions {
+		if session.Waiting() {
+			ids = append(ids, session.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	places, all, err := s.database.WaitingPlaces(ctx, ids)
+	for _, session := range sessions {
+		if place, waits := places[session.ID]; waits {
+			session.Queue = &models.QueuePlace{Place: place, Of: all}
+		}
+	}
+	return err
 }
 
 func (s *sessionRoutes) show(ctx context.Context, input *SessionParam) (*output[models.Session], error) {
 	session, err := visible(ctx, s.database, input.ID)
+	if err == nil {
+		err = s.queuePlaces(ctx, &session)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -63,7 +63,7 @@ func TestLaunchIsSafeToRepeat(t *testing.T) {
 	w.await("slow-1", models.SessionRunning)
 	agent.disconnect()
 	w.post(pathSessions, w.as("ann"), request).want(http.StatusOK)
-	w.post(pathSessions, w.as("ann"), jsonBody(`{"id":"other","template":"desk"}`)).problem(http.StatusServiceUnavailable, models.CodeNoSuitableAgent)
+	w.post(pathSessions, w.as("ann"), jsonBody(`{"id":"other","template":"desk","waitSeconds":0}`)).problem(http.StatusServiceUnavailable, models.CodeNoSuitableAgent)
 
 	for name, other := range map[string]string{
 		"another template": `{"id":"slow-1","template":"shell"}`,

@@ -42,7 +42,8 @@ const adminName = "admin"
 // It stops from the outside in, each step waiting for its own:
 //
 //  1. no new connections, and event streams end;
-//  2. the reconciler and the retention: nothing is decided or deleted any more;
+//  2. the queue, the reconciler and the retention: nothing is placed, decided or
+//     deleted any more;
 //  3. the broker: viewers' streams are cut, and viewers connect again later;
 //  4. the dispatcher: workers finish the command in hand, what became of
 //     commands is written, the rest stays in the database;
@@ -59,6 +60,7 @@ type Server struct {
 	hub           *websocket.AgentHub
 	dispatcher    *services.CommandDispatcher
 	reconciler    *services.SessionReconciler
+	queue         *services.Queue
 	retention     *services.Retention
 	broker        *tunnel.Broker
 	keeper        *tunnelKeeper
@@ -141,6 +143,7 @@ func (s *Server) compose(ctx context.Context, feed *services.Feed, version strin
 	s.retention = services.NewRetention(s.database, services.RetentionOptions{Keep: c.KeepCommands, Logger: s.logger})
 	selector := services.NewAgentSelectorWith(s.database.DB(), s.hub, services.SelectorOptions{})
 	sessions := services.NewSessions(s.database, selector, s.dispatcher, services.SessionsOptions{Logger: s.logger})
+	s.queue = services.NewQueue(sessions, services.QueueOptions{Feed: feed, Logger: s.logger})
 	s.broker = tunnel.NewBroker(s.hub, tunnel.BrokerOptions{Logger: s.logger})
 
 	registry := prometheus.NewRegistry()
@@ -180,6 +183,7 @@ func (s *Server) Start() error {
 	s.running.Go(s.hub.Run)
 	s.running.Go(s.dispatcher.Start)
 	s.running.Go(s.reconciler.Start)
+	s.running.Go(s.queue.Start)
 	s.running.Go(s.retention.Start)
 	if err := s.dispatcher.DispatchPendingCommands(); err != nil {
 		// They are in the database, and polling finds them.
@@ -269,6 +273,7 @@ func (s *Server) stop() error {
 	s.endEvents()
 	requests := make(chan error, 1)
 	go func() { requests <- s.http.Shutdown(deadline) }()
+	s.queue.Stop()
 	s.reconciler.Stop()
 	s.retention.Stop()
 	s.broker.Stop()
