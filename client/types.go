@@ -45,6 +45,12 @@ type LaunchRequest struct {
 	ClusterID string     `json:"clusterId,omitempty"`
 	Platform  string     `json:"platform,omitempty"`
 	Resources *Resources `json:"resources,omitempty"`
+	// Priority comes before age among sessions that wait for an agent: -100 to
+	// 100, higher first.
+	Priority int64 `json:"priority,omitempty"`
+	// WaitSeconds is how long to wait for an agent; nil is the server's default,
+	// and 0 not at all.
+	WaitSeconds *int64 `json:"waitSeconds,omitempty"`
 }
 
 // SessionFilter restricts a list of sessions.

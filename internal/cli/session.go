@@ -31,11 +31,11 @@ func newLaunch(caller *caller) *cobra.Command {
 	var request client.LaunchRequest
 	var resources client.Resources
 	var wait bool
-	var timeout time.Duration
+	var timeout, patience time.Duration
 	command := &cobra.Command{
 		Use: "launch TEMPLATE", Short: "Launch a session",
 		Long: "Launches a session of a template and prints its id. With --id it is safe to repeat:\n" +
-			"the same request launches once.",
+			"the same request launches once. A session that no agent can take now waits for one.",
 		Example:           "  streamspace session launch desktop --wait",
 		Args:              arguments("template (see: streamspace templates list)", 1, 1),
 		ValidArgsFunction: caller.completeTemplates,
@@ -48,9 +48,12 @@ func newLaunch(caller *caller) *cobra.Command {
 	flags.StringVar(&request.Platform, "platform", "", "only agents of this platform, e.g. process")
 	flags.StringVar(&resources.CPU, "cpu", "", "cores, e.g. 500m or 2; the template's otherwise")
 	flags.StringVar(&resources.Memory, "memory", "", "memory, e.g. 512Mi or 2Gi; the template's otherwise")
+	flags.Int64Var(&resources.GPUs, "gpus", 0, "whole GPUs; the template's otherwise")
+	flags.Int64Var(&request.Priority, "priority", 0, "comes before age among sessions that wait for an agent: -100 to 100, higher first")
+	flags.DurationVar(&patience, "agent-wait", 10*time.Minute, "how long the session may wait for an agent that can take it; 0 is not at all")
 	flags.BoolVar(&wait, "wait", false, "wait until it runs")
 	flags.DurationVar(&timeout, "timeout", 2*time.Minute, "how long to wait")
-	config.Prefix(flags, "session", "id", "name", "region", "cluster-id", "platform", "cpu", "memory")
+	config.Prefix(flags, "session", "id", "name", "region", "cluster-id", "platform", "cpu", "memory", "gpus", "priority", "agent-wait")
 	config.Describe(flags)
 	command.RunE = func(command *cobra.Command, args []string) error {
 		api, err := caller.connect(command)
@@ -61,7 +64,16 @@ func newLaunch(caller *caller) *cobra.Command {
 		if resources != (client.Resources{}) {
 			request.Resources = &resources
 		}
+		if flags.Changed("agent-wait") || patience != 10*time.Minute {
+			seconds := int64(patience.Round(time.Second).Seconds())
+			request.WaitSeconds = &seconds
+		}
 		session, err := api.Launch(command.Context(), request)
+		if err == nil && session.Waiting() {
+			if _, err := fmt.Fprintf(caller.streams.Err, "It waits for an agent%s: %s\n", place(session), session.Reason); err != nil {
+				return fmt.Errorf("write output: %w", err)
+			}
+		}
 		if err == nil && wait {
 			session, err = caller.await(command.Context(), api, session, timeout, func(session client.Session) bool {
 				return session.State == models.SessionRunning || session.State.Terminal()
@@ -116,7 +128,7 @@ func newSessionList(caller *caller) *cobra.Command {
 			var rows [][]string
 			for _, session := range sessions {
 				rows = append(rows, []string{session.ID, session.Name, session.Template, string(session.State), session.AgentID,
-					session.User, age(now, session.CreatedAt), session.Reason})
+					session.User, age(now, session.CreatedAt), strings.TrimSpace(place(session) + " " + session.Reason)})
 			}
 			return table(w, []string{"ID", "NAME", "TEMPLATE", "STATE", "AGENT", "USER", "AGE", "REASON"}, rows)
 		})
@@ -152,6 +164,14 @@ func newSessionShow(caller *caller) *cobra.Command {
 	}
 }
 
+// place is the session's in the queue of those that wait for an agent.
+func place(session client.Session) string {
+	if session.Queue == nil {
+		return ""
+	}
+	return fmt.Sprintf(" (%d of %d)", session.Queue.Place, session.Queue.Of)
+}
+
 func showSession(w io.Writer, session client.Session, events []client.Event) error {
 	state := string(session.State)
 	if string(session.DesiredState) != state {
@@ -164,13 +184,20 @@ func showSession(w io.Writer, session client.Session, events []client.Event) err
 	if session.Resources.Memory != "" {
 		limits = append(limits, session.Resources.Memory+" memory")
 	}
+	if session.Resources.GPUs != 0 {
+		limits = append(limits, fmt.Sprintf("%d gpus", session.Resources.GPUs))
+	}
+	var waits string
+	if session.Waiting() {
+		waits = fmt.Sprintf("for an agent%s, until %s", place(session), session.WaitUntil.Local().Format(time.DateTime))
+	}
 	reason := session.Reason
 	if reason != "" && session.ReasonCode != "" {
 		reason += " (" + string(session.ReasonCode) + ")"
 	}
 	err := fields(w,
 		[2]string{"Session", session.ID}, [2]string{"Name", session.Name}, [2]string{"Template", session.Template},
-		[2]string{"User", session.User}, [2]string{"State", state}, [2]string{"Reason", reason},
+		[2]string{"User", session.User}, [2]string{"State", state}, [2]string{"Reason", reason}, [2]string{"Waits", waits},
 		[2]string{"Agent", session.AgentID}, [2]string{"Platform", session.Platform}, [2]string{"Region", session.Region},
 		[2]string{"Limits", strings.Join(limits, ", ")},
 		[2]string{"Launched", session.CreatedAt.Local().Format(time.DateTime)})
