@@ -19,7 +19,7 @@ type AgentFilter struct {
 // agentColumns ends with what live sessions take, so that a list with load is
 // one query however many agents there are.
 const agentColumns = `a.id, a.cluster_id, a.cluster_name, a.platform, a.region, a.status, a.capacity, a.labels, a.metadata,
-	a.facilities, a.cordoned, a.drain_deadline, a.epoch, a.last_heartbeat, a.created_at, a.updated_at,
+	a.facilities, a.cordoned, a.drain_deadline, a.drained_by, a.epoch, a.last_heartbeat, a.created_at, a.updated_at,
 	coalesce(load.sessions, 0), coalesce(load.cpu, 0), coalesce(load.memory, 0), coalesce(load.gpus, 0)`
 
 // reservations sums what live sessions take.
@@ -42,7 +42,7 @@ func scanAgent(row scanner) (models.Agent, error) {
 	var agent models.Agent
 	err := row.Scan(&agent.ID, &agent.ClusterID, &agent.ClusterName, &agent.Platform, &agent.Region, &agent.Status,
 		jsonColumn{&agent.Capacity}, jsonColumn{&agent.Labels}, jsonColumn{&agent.Metadata}, jsonColumn{&agent.Facilities},
-		&agent.Cordoned, optionalTime{&agent.DrainDeadline}, &agent.Epoch, optionalTime{&agent.LastHeartbeat},
+		&agent.Cordoned, optionalTime{&agent.DrainDeadline}, text(&agent.DrainedBy), &agent.Epoch, optionalTime{&agent.LastHeartbeat},
 		timeColumn{&agent.CreatedAt}, timeColumn{&agent.UpdatedAt},
 		&agent.Sessions, &agent.Reserved.CPU, &agent.Reserved.Memory, &agent.Reserved.GPUs)
 	agent.Reserved.Sessions = int64(agent.Sessions)
@@ -100,7 +100,8 @@ func (d *Database) ConnectAgent(ctx context.Context, agentID string, now time.Ti
 		if status == models.AgentOffline {
 			next = models.AgentOnline
 		}
-		if _, err := t.exec(ctx, `UPDATE agents SET epoch = $2, status = $3, last_heartbeat = $4, updated_at = $4 WHERE id = $1`,
+		if _, err := t.exec(ctx, `UPDATE agents SET epoch = $2, status = $3, connected = true, last_heartbeat = $4, updated_at = $4
+			WHERE id = $1`,
 			agentID, epoch, next, d.at(now)); err != nil {
 			return err
 		}
@@ -110,7 +111,7 @@ func (d *Database) ConnectAgent(ctx context.Context, agentID string, now time.Ti
 }
 
 // DisconnectAgent makes an online agent offline, if epoch still is its newest;
-// it reports whether that was so.
+// it reports whether that was so. A draining agent stays draining.
 func (d *Database) DisconnectAgent(ctx context.Context, agentID string, epoch int64, now time.Time) (current bool, err error) {
 	err = d.write(ctx, "disconnect agent", func(ctx context.Context, t *tx) error {
 		status, newest, err := d.lockAgent(ctx, t, agentID)
@@ -118,14 +119,15 @@ func (d *Database) DisconnectAgent(ctx context.Context, agentID string, epoch in
 			return err
 		}
 		current = true
-		if status != models.AgentOnline {
-			return nil
+		next := status
+		if status == models.AgentOnline {
+			next = models.AgentOffline
 		}
-		if _, err := t.exec(ctx, `UPDATE agents SET status = 'offline', updated_at = $2 WHERE id = $1`,
-			agentID, d.at(now)); err != nil {
+		if _, err := t.exec(ctx, `UPDATE agents SET status = $2, connected = false, updated_at = $3 WHERE id = $1`,
+			agentID, next, d.at(now)); err != nil {
 			return err
 		}
-		return d.recordAgent(ctx, t, agentID, status, models.AgentOffline, "disconnected", now)
+		return d.recordAgent(ctx, t, agentID, status, next, "disconnected", now)
 	})
 	return current, err
 }

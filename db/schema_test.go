@@ -94,6 +94,8 @@ func TestADatabaseOfEachEarlierBuildIsBroughtForward(t *testing.T) {
 				w.sql("INSERT INTO api_tokens (hash, kind, user_id, created_at, expires_at) VALUES ('short', 'console', 'u', %s, %s)", at, at)
 				w.sql("INSERT INTO agent_commands (command_id, agent_id, action, status, created_at) VALUES ('c', 'a', 'x', 'pending', %s)", at)
 
+				w.sql("INSERT INTO agents (id, platform, status, created_at, updated_at) VALUES ('a', 'docker', 'online', %s, %s)", at, at)
+
 				must(t, w.Migrate(t.Context()))
 				if done := steps(t, w.Database); len(done) != len(entries) || done[len(done)-1] != len(entries) {
 					t.Fatalf("the steps are %v", done)
@@ -102,6 +104,9 @@ func TestADatabaseOfEachEarlierBuildIsBroughtForward(t *testing.T) {
 				must(t, err)
 				token, err := w.TokenByHash(t.Context(), models.TokenAPI, "ever", noon)
 				must(t, err)
+				w.drain("a", 0)
+				w.uncordon("a")
+				w.is("a", "online") // it was connected
 				if user.ID != "u" || token.UserID != "u" || w.command("c").Status != models.CommandPending {
 					t.Fatalf("what was there became %+v, %+v", user, token)
 				}

@@ -35,25 +35,41 @@ func scanSession(row scanner) (models.Session, error) {
 // Stop asks for a session's end.
 type Stop struct {
 	SessionID, CommandID, Actor string
-	DeadlineAt                  time.Time
+	// Reason is what the history says besides the actor; it may be empty.
+	Reason     string
+	DeadlineAt time.Time
+	// Draining is an agent: the session is stopped only if it still is on that
+	// one, whose drain is past its deadline. Empty asks for nothing.
+	Draining string
 }
 
 // StopSession raises the generation, wants the session terminated and writes
 // the stop command, in one transaction. A session that is terminating or ended
 // is returned as it is, without a command, and so is one that never had an
-// agent, which ends at once.
+// agent, which ends at once. A session that stop.Draining spares is returned as it is, too.
 func (d *Database) StopSession(ctx context.Context, stop Stop, now time.Time) (session models.Session, command *models.AgentCommand, err error) {
 	err = d.write(ctx, "stop session", func(ctx context.Context, t *tx) error {
+		spared := false
+		if stop.Draining != "" {
+			overdue, err := d.isOverdue(ctx, t, stop.Draining, now)
+			if err != nil {
+				return err
+			}
+			spared = !overdue
+		}
 		if session, err = d.lockSession(ctx, t, stop.SessionID); err != nil {
 			return err
 		}
 		if session.State.Terminal() || session.State == models.SessionTerminating {
 			return nil
 		}
+		if spared || (stop.Draining != "" && session.AgentID != stop.Draining) {
+			return nil
+		}
 		from := session.State
 		session.Generation++
 		session.DesiredState = models.DesiredTerminated
-		session.State, session.Reason, session.ReasonCode, session.Retryable = models.SessionTerminating, "", "", false
+		session.State, session.Reason, session.ReasonCode, session.Retryable = models.SessionTerminating, stop.Reason, "", false
 		if session.AgentID == "" {
 			session.State = models.SessionTerminated
 		}

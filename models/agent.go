@@ -18,8 +18,8 @@ const (
 	AgentOnline = "online"
 	// AgentOffline agents have no current connection.
 	AgentOffline = "offline"
-	// AgentDraining agents keep what they run and take nothing new. A heartbeat
-	// never ends draining.
+	// AgentDraining agents keep what they run and take nothing new. Neither a
+	// heartbeat nor a connection ends draining; a person does, by uncordoning.
 	AgentDraining = "draining"
 )
 
@@ -46,6 +46,9 @@ type Agent struct {
 	// DrainDeadline is when what still runs on a draining agent is stopped; nil
 	// leaves it.
 	DrainDeadline *time.Time `json:"drainDeadline,omitempty"`
+	// DrainedBy is who asked for the drain, such as user:NAME. It is empty when
+	// the agent drains because it says so itself.
+	DrainedBy string `json:"drainedBy,omitempty"`
 	// Metadata is whatever the agent said of itself when it registered.
 	Metadata map[string]interface{} `json:"metadata,omitempty"`
 	// Facilities are the needs of templates that the agent found on its

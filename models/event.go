@@ -1,6 +1,9 @@
 package models
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // The kinds of event.
 const (
@@ -19,10 +22,13 @@ type Event struct {
 	// From and To are the states before and after; From is empty at creation.
 	From string `json:"from,omitempty"`
 	To   string `json:"to,omitempty"`
-	// Actor is who caused it: user:NAME, agent:ID, reconciler or system.
+	// Actor is who caused it: user:NAME, agent:ID, reconciler, drain or system.
 	Actor      string    `json:"actor"`
 	Reason     string    `json:"reason,omitempty"`
 	ReasonCode ErrorCode `json:"reasonCode,omitempty"`
 	Generation int64     `json:"generation,omitempty"`
 	At         time.Time `json:"at"`
 }
+
+// ActorName is an event's actor in words for people: the name of a user.
+func ActorName(actor string) string { return strings.TrimPrefix(actor, "user:") }
