@@ -226,17 +226,21 @@ func (s *Sessions) start(session models.Session) (models.AgentCommand, error) {
 // it is. actor is whom the history names, such as user:NAME.
 // models.CodeSessionUnknown when there is no such session.
 func (s *Sessions) Stop(ctx context.Context, sessionID, actor string) (models.Session, error) {
+	return s.stop(ctx, db.Stop{SessionID: sessionID, Actor: actor})
+}
+
+// stop fills in the command of what is asked, and has it sent.
+func (s *Sessions) stop(ctx context.Context, asked db.Stop) (models.Session, error) {
 	now := s.options.Now()
-	session, command, err := s.database.StopSession(ctx, db.Stop{
-		SessionID: sessionID, CommandID: s.options.NewCommandID(), Actor: actor, DeadlineAt: now.Add(s.options.CommandDeadline),
-	}, now)
+	asked.CommandID, asked.DeadlineAt = s.options.NewCommandID(), now.Add(s.options.CommandDeadline)
+	session, command, err := s.database.StopSession(ctx, asked, now)
 	if err != nil {
 		return models.Session{}, fmt.Errorf("stop session: %w", err)
 	}
 	//failpoint:stop-committed
 	if command != nil {
 		s.dispatcher.expect(*command)
-		s.options.Logger.Info("session stopping", "session", session.ID, "agent", session.AgentID, "actor", actor)
+		s.options.Logger.Info("session stopping", "session", session.ID, "agent", session.AgentID, "actor", asked.Actor)
 	}
 	return session, nil
 }

@@ -42,8 +42,8 @@ const adminName = "admin"
 // It stops from the outside in, each step waiting for its own:
 //
 //  1. no new connections, and event streams end;
-//  2. the queue, the reconciler and the retention: nothing is placed, decided or
-//     deleted any more;
+//  2. the queue, the reconciler, the drainer and the retention: nothing is
+//     placed, decided or deleted any more;
 //  3. the broker: viewers' streams are cut, and viewers connect again later;
 //  4. the dispatcher: workers finish the command in hand, what became of
 //     commands is written, the rest stays in the database;
@@ -61,6 +61,7 @@ type Server struct {
 	dispatcher    *services.CommandDispatcher
 	reconciler    *services.SessionReconciler
 	queue         *services.Queue
+	drainer       *services.Drainer
 	retention     *services.Retention
 	broker        *tunnel.Broker
 	keeper        *tunnelKeeper
@@ -144,6 +145,7 @@ func (s *Server) compose(ctx context.Context, feed *services.Feed, version strin
 	selector := services.NewAgentSelectorWith(s.database.DB(), s.hub, services.SelectorOptions{})
 	sessions := services.NewSessions(s.database, selector, s.dispatcher, services.SessionsOptions{Logger: s.logger})
 	s.queue = services.NewQueue(sessions, services.QueueOptions{Feed: feed, Logger: s.logger})
+	s.drainer = services.NewDrainer(s.database, sessions, services.DrainerOptions{Logger: s.logger})
 	s.broker = tunnel.NewBroker(s.hub, tunnel.BrokerOptions{Logger: s.logger})
 
 	registry := prometheus.NewRegistry()
@@ -184,6 +186,7 @@ func (s *Server) Start() error {
 	s.running.Go(s.dispatcher.Start)
 	s.running.Go(s.reconciler.Start)
 	s.running.Go(s.queue.Start)
+	s.running.Go(s.drainer.Start)
 	s.running.Go(s.retention.Start)
 	if err := s.dispatcher.DispatchPendingCommands(); err != nil {
 		// They are in the database, and polling finds them.
@@ -275,6 +278,7 @@ func (s *Server) stop() error {
 	go func() { requests <- s.http.Shutdown(deadline) }()
 	s.queue.Stop()
 	s.reconciler.Stop()
+	s.drainer.Stop()
 	s.retention.Stop()
 	s.broker.Stop()
 	s.dispatcher.Stop()
