@@ -80,6 +80,31 @@ func (c *Client) CreateAgentKey(ctx context.Context, agentID string) (AgentKey, 
 	return key, err
 }
 
+// CordonAgent keeps new sessions away from the agent until UncordonAgent, for
+// admins. It may be repeated.
+func (c *Client) CordonAgent(ctx context.Context, id string) (Agent, error) {
+	return c.changeService(ctx, id, "cordon", nil)
+}
+
+// UncordonAgent ends the agent's cordon and its drain, for admins. It may be
+// repeated.
+func (c *Client) UncordonAgent(ctx context.Context, id string) (Agent, error) {
+	return c.changeService(ctx, id, "uncordon", nil)
+}
+
+// DrainAgent keeps new sessions away from the agent until UncordonAgent, for
+// admins, and has those that are left stopped after the request's time. It may
+// be repeated: the last deadline holds.
+func (c *Client) DrainAgent(ctx context.Context, id string, request DrainRequest) (Agent, error) {
+	return c.changeService(ctx, id, "drain", request)
+}
+
+func (c *Client) changeService(ctx context.Context, id, change string, body any) (Agent, error) {
+	var agent Agent
+	err := c.do(ctx, call{method: http.MethodPost, segments: []string{"agents", id, change}, body: body, repeatable: true}, &agent)
+	return agent, err
+}
+
 // Templates lists templates, with what each lacks.
 func (c *Client) Templates(ctx context.Context, page Page) (List[Template], error) {
 	return get[List[Template]](ctx, c, page.query(), "templates")

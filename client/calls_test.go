@@ -66,6 +66,17 @@ func calls() []call {
 			"GET /api/v1/agents/laptop", "", true, http.StatusOK, client.Agent{ID: "laptop"}},
 		{"agent key", func(ctx context.Context, c *client.Client) (any, error) { return c.CreateAgentKey(ctx, "laptop") },
 			"POST /api/v1/agents/laptop/keys", "", false, http.StatusCreated, client.AgentKey{AgentID: "laptop", Key: "ssa_x"}},
+		{"cordon agent", func(ctx context.Context, c *client.Client) (any, error) { return c.CordonAgent(ctx, "laptop") },
+			"POST /api/v1/agents/laptop/cordon", "", true, http.StatusOK, client.Agent{ID: "laptop", Cordoned: true}},
+		{"uncordon agent", func(ctx context.Context, c *client.Client) (any, error) { return c.UncordonAgent(ctx, "laptop") },
+			"POST /api/v1/agents/laptop/uncordon", "", true, http.StatusOK, client.Agent{ID: "laptop"}},
+		{"drain agent", func(ctx context.Context, c *client.Client) (any, error) {
+			return c.DrainAgent(ctx, "laptop", client.DrainRequest{})
+		}, "POST /api/v1/agents/laptop/drain", "{}", true, http.StatusOK, client.Agent{ID: "laptop", Status: models.AgentDraining}},
+		{"drain agent at once", func(ctx context.Context, c *client.Client) (any, error) {
+			return c.DrainAgent(ctx, "laptop", client.DrainRequest{DeadlineSeconds: new(int64)})
+		}, "POST /api/v1/agents/laptop/drain", `{"deadlineSeconds":0}`, true, http.StatusOK,
+			client.Agent{ID: "laptop", Status: models.AgentDraining}},
 		{"templates", func(ctx context.Context, c *client.Client) (any, error) { return c.Templates(ctx, page) },
 			"GET /api/v1/templates?cursor=after+this&limit=7", "", true, http.StatusOK,
 			client.List[client.Template]{Items: []client.Template{{Name: "desktop", Missing: []models.Need{{Command: "Xvnc"}}}}}},

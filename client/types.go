@@ -53,6 +53,13 @@ type LaunchRequest struct {
 	WaitSeconds *int64 `json:"waitSeconds,omitempty"`
 }
 
+// DrainRequest says how an agent is drained.
+type DrainRequest struct {
+	// DeadlineSeconds is after how many seconds from now what is left is
+	// stopped: 0 to 30 days. Nil never stops anything.
+	DeadlineSeconds *int64 `json:"deadlineSeconds,omitempty"`
+}
+
 // SessionFilter restricts a list of sessions.
 type SessionFilter struct {
 	States []models.SessionState

@@ -79,7 +79,7 @@ type TunnelFailed struct {
 }
 
 // Heartbeat says that the agent lives. Status is "online" or "draining";
-// a heartbeat never turns a draining agent online.
+// a heartbeat never turns a draining agent online: a person does.
 type Heartbeat struct {
 	Status         string         `json:"status"`
 	ActiveSessions int            `json:"activeSessions"`

@@ -110,12 +110,15 @@ func TestAdminsOnly(t *testing.T) {
 		{http.MethodGet, "/api/v1/commands", http.StatusOK},
 		{http.MethodGet, "/api/v1/commands/" + commands[0].CommandID, http.StatusOK},
 		{http.MethodPost, "/api/v1/agents/laptop/keys", http.StatusCreated},
+		{http.MethodPost, "/api/v1/agents/laptop/cordon", http.StatusOK},
+		{http.MethodPost, "/api/v1/agents/laptop/drain", http.StatusOK},
+		{http.MethodPost, "/api/v1/agents/laptop/uncordon", http.StatusOK},
 	} {
 		for _, parts := range [][]part{{w.as("ann")}, {with(w.cookie("ann")), ownPage(w)}} {
 			w.do(request.method, request.path, parts...).problem(http.StatusForbidden, models.CodeForbidden, "only admins", "token")
 		}
 		answer := w.do(request.method, request.path, w.as("root")).want(request.status)
-		if request.method == http.MethodPost {
+		if request.status == http.StatusCreated {
 			var key api.AgentKey
 			answer.into(&key)
 			w.secret(key.Key)

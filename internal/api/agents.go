@@ -88,6 +88,7 @@ func (a *agentRoutes) register(r *router) {
 		"Make a key for an agent, which need not have registered yet")
 	keys.DefaultStatus = http.StatusCreated
 	register(r, keys, a.createKey)
+	a.registerService(r)
 
 	enrol := operation(accessAgent, http.MethodPost, pathRegister, "register-agent", tagAgents,
 		"Register the agent that the key belongs to, or update what is known of it", bodyErrors()...)
@@ -125,11 +126,7 @@ func (a *agentRoutes) list(ctx context.Context, input *AgentQuery) (*listOutput[
 }
 
 func (a *agentRoutes) show(ctx context.Context, input *AgentParam) (*output[models.Agent], error) {
-	agent, err := a.database.Agent(ctx, input.ID)
-	if err != nil {
-		return nil, err
-	}
-	return &output[models.Agent]{Body: agent}, nil
+	return shown(a.database.Agent(ctx, input.ID))
 }
 
 func (a *agentRoutes) createKey(ctx context.Context, input *AgentParam) (*output[AgentKey], error) {

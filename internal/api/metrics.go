@@ -95,6 +95,10 @@ func describeAgents() *prometheus.Desc {
 	return prometheus.NewDesc("streamspace_agents", "Agents by status.", []string{"status"}, nil)
 }
 
+func describeCordoned() *prometheus.Desc {
+	return prometheus.NewDesc("streamspace_agents_cordoned", "Agents that are cordoned, whatever their status.", nil, nil)
+}
+
 func describeCommands() *prometheus.Desc {
 	return prometheus.NewDesc("streamspace_commands", "Commands by status.", []string{"status"}, nil)
 }
@@ -115,6 +119,7 @@ func describeUp() *prometheus.Desc {
 func (c *counts) Describe(described chan<- *prometheus.Desc) {
 	described <- describeSessions()
 	described <- describeAgents()
+	described <- describeCordoned()
 	described <- describeCommands()
 	described <- describeOldest()
 	described <- describeStuck()
@@ -154,10 +159,14 @@ func (c *counts) agents(ctx context.Context, collected chan<- prometheus.Metric)
 	if err != nil {
 		return fmt.Errorf("count agents: %w", err)
 	}
-	count := map[string]int{}
+	count, cordoned := map[string]int{}, 0
 	for _, agent := range agents {
 		count[agent.Status]++
+		if agent.Cordoned {
+			cordoned++
+		}
 	}
+	collected <- prometheus.MustNewConstMetric(describeCordoned(), prometheus.GaugeValue, float64(cordoned))
 	for _, status := range models.AgentStates() {
 		gauge(collected, describeAgents(), count[status], status)
 	}

@@ -192,7 +192,10 @@ GET /metrics
 GET /openapi.json
 GET /readyz
 POST /api/v1/agents/register
+POST /api/v1/agents/{id}/cordon
+POST /api/v1/agents/{id}/drain
 POST /api/v1/agents/{id}/keys
+POST /api/v1/agents/{id}/uncordon
 POST /api/v1/login-links
 POST /api/v1/logout
 POST /api/v1/sessions
@@ -275,7 +278,7 @@ func TestTheDocumentListsEveryState(t *testing.T) {
 	}
 	for name, schema := range w.document.Components.Schemas {
 		open := schema.AdditionalProperties != false
-		if asked := slices.Contains([]string{"LaunchBody", "Resources"}, name); asked == open {
+		if asked := slices.Contains([]string{"LaunchBody", "DrainBody", "Resources"}, name); asked == open {
 			t.Errorf("%s takes unknown keys: %v", name, open)
 		}
 		if strings.HasPrefix(name, "Error") {

@@ -169,7 +169,7 @@ func (s *sessionRoutes) stop(ctx context.Context, input *SessionParam) (*output[
 	if _, err := visible(ctx, s.database, input.ID); err != nil {
 		return nil, err
 	}
-	session, err := s.sessions.Stop(ctx, input.ID, "user:"+userOf(ctx).Name)
+	session, err := s.sessions.Stop(ctx, input.ID, actorOf(ctx))
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ type TemplateView struct {
 	Protocol    models.Protocol  `json:"protocol" doc:"what its sessions' streams speak"`
 	Platforms   []string         `json:"platforms" nullable:"false" doc:"where it can run; empty means anywhere"`
 	Resources   models.Resources `json:"resources" doc:"what a session may use unless the launch says otherwise"`
-	Available   bool             `json:"available" doc:"whether some online agent has all that it needs"`
+	Available   bool             `json:"available" doc:"whether some online agent that is not cordoned has all that it needs"`
 	Reason      string           `json:"reason,omitempty" doc:"why it is not available, and what to do"`
 	Missing     []models.Need    `json:"missing,omitempty" doc:"what to install on the agent that lacks least"`
 }
@@ -99,11 +99,15 @@ func view(template models.Template, agents []models.Agent) TemplateView {
 // what is nearest to making one able to. How full agents are is left out: that
 // passes, and launching tells.
 func availability(template models.Template, agents []models.Agent) (available bool, reason string, missing []models.Need) {
-	online := 0
+	online, cordoned := 0, 0
 	var nearest *models.Agent
 	var lacks []string
 	for i, agent := range agents {
 		if agent.Status != models.AgentOnline {
+			continue
+		}
+		if agent.Cordoned {
+			cordoned++
 			continue
 		}
 		online++
@@ -121,6 +125,8 @@ func availability(template models.Template, agents []models.Agent) (available bo
 	switch {
 	case len(agents) == 0:
 		return false, "no agent has registered yet; start one with: streamspace agent", nil
+	case online == 0 && cordoned > 0:
+		return false, "every agent that is online is cordoned; let one take sessions again with: streamspace agents uncordon AGENT", nil
 	case online == 0:
 		return false, "no agent is online; start one, or look at: streamspace agents list", nil
 	case nearest == nil:

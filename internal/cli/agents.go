@@ -16,11 +16,12 @@ import (
 func newAgents(streams Streams) *cobra.Command {
 	caller := &caller{streams: streams}
 	command := &cobra.Command{
-		Use: "agents", Short: "See the agents, and let new ones in", GroupID: groupUse,
+		Use: "agents", Short: "See the agents, let new ones in, and take them out of service", GroupID: groupUse,
 		Args: noArguments, RunE: func(command *cobra.Command, _ []string) error { return command.Help() },
 	}
 	caller.bind(command)
-	command.AddCommand(newAgentsList(caller), newAgentsShow(caller), newAgentsKey(caller))
+	command.AddCommand(newAgentsList(caller), newAgentsShow(caller), newAgentsKey(caller),
+		newAgentsCordon(caller), newAgentsUncordon(caller), newAgentsDrain(caller))
 	return command
 }
 
@@ -46,7 +47,7 @@ func newAgentsList(caller *caller) *cobra.Command {
 				now := time.Now()
 				var rows [][]string
 				for _, agent := range agents {
-					rows = append(rows, []string{agent.ID, agent.Status, agent.Platform, agent.Region, load(agent), heard(now, agent)})
+					rows = append(rows, []string{agent.ID, standing(now, agent), agent.Platform, agent.Region, load(agent), heard(now, agent)})
 				}
 				return table(w, []string{"ID", "STATUS", "PLATFORM", "REGION", "SESSIONS", "HEARD FROM"}, rows)
 			})
@@ -67,14 +68,15 @@ func newAgentsShow(caller *caller) *cobra.Command {
 			if err != nil {
 				return caller.explain(command.Context(), err)
 			}
+			now := time.Now()
 			return caller.show(agent, func(w io.Writer) error {
 				return fields(w,
-					[2]string{"Agent", agent.ID}, [2]string{"Status", agent.Status}, [2]string{"Platform", agent.Platform},
+					[2]string{"Agent", agent.ID}, [2]string{"Status", standing(now, agent)}, [2]string{"Platform", agent.Platform},
 					[2]string{"Version", version(agent)},
 					[2]string{"Region", agent.Region}, [2]string{"Cluster", strings.TrimSpace(agent.ClusterID + " " + agent.ClusterName)},
 					[2]string{"Sessions", load(agent)}, [2]string{"Has", strings.Join(agent.Facilities, ", ")},
 					[2]string{"Connections", strconv.FormatInt(agent.Epoch, 10) + " so far"},
-					[2]string{"Heard from", heard(time.Now(), agent)}, [2]string{"Registered", agent.CreatedAt.Local().Format(time.DateTime)})
+					[2]string{"Heard from", heard(now, agent)}, [2]string{"Registered", agent.CreatedAt.Local().Format(time.DateTime)})
 			})
 		},
 	}

@@ -30,7 +30,7 @@ func (c *caller) completeAgents(command *cobra.Command, args []string, _ string)
 		list, err := api.Agents(ctx, client.Page{})
 		var names []cobra.Completion
 		for _, agent := range list.Items {
-			names = append(names, cobra.CompletionWithDesc(agent.ID, agent.Status))
+			names = append(names, cobra.CompletionWithDesc(agent.ID, standing(time.Now(), agent)))
 		}
 		return names, err
 	})

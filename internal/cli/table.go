@@ -74,3 +74,17 @@ func age(now, then time.Time) string {
 	}
 	return fmt.Sprintf("%dd", int(elapsed.Hours()/24))
 }
+
+// ahead is how far ahead a moment is, in its largest unit and rounded up, so
+// that what was asked for is what is shown.
+func ahead(now, then time.Time) string {
+	for _, unit := range []struct {
+		length, below time.Duration
+		name          string
+	}{{time.Second, time.Minute, "s"}, {time.Minute, time.Hour, "m"}, {time.Hour, 48 * time.Hour, "h"}} {
+		if units := max(then.Sub(now)+unit.length-1, 0) / unit.length; units*unit.length < unit.below {
+			return fmt.Sprintf("%d%s", units, unit.name)
+		}
+	}
+	return fmt.Sprintf("%dd", (then.Sub(now)+24*time.Hour-1)/(24*time.Hour))
+}

@@ -62,6 +62,10 @@ export interface Agent {
   platform: string;
   region?: string;
   status: string;
+  /** Whether it takes no new sessions until a person says otherwise. */
+  cordoned: boolean;
+  /** When what is left on a draining agent is stopped; never, if it is missing. */
+  drainDeadline?: string;
   sessions: number;
   capacity?: Record<string, unknown>;
 }

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import type { Session, SessionState } from "../api/types";
-import { ago, explain, stateLabel } from "./format";
+import type { Agent, Session, SessionState } from "../api/types";
+import { ago, explain, standing, stateLabel } from "./format";
 
 function session(state: SessionState, changes: Partial<Session> = {}): Session {
   return { id: "s", state, ...changes } as Session;
@@ -31,4 +31,17 @@ test("times are never in the future nor a zero", () => {
   expect([-60, 0, 44, 45, 89, 90, 3569, 3570, 5400, 126_000, 130_000].map(before)).toEqual([
     "just now", "just now", "just now", "1 min ago", "1 min ago", "2 min ago", "59 min ago", "1 h ago", "2 h ago", "35 h ago", "2 days ago",
   ]);
+});
+
+test("an agent out of service says so, and what it waits for", () => {
+  const now = Date.parse("2030-04-01T12:00:00Z");
+  const say = (changes: Partial<Agent>): string => standing({ id: "a", status: "online", sessions: 3, cordoned: false, ...changes } as Agent, now);
+  const deadline = "2030-04-01T12:03:10Z";
+  expect(say({})).toBe("online, 3 sessions");
+  expect(say({ cordoned: true })).toBe("online, cordoned, 3 sessions");
+  expect(say({ status: "draining" })).toBe("draining, 3 sessions left");
+  expect(say({ status: "draining", drainDeadline: deadline })).toBe("draining, 3 sessions left, stops them in 4 min");
+  expect(say({ status: "draining", drainDeadline: deadline, sessions: 1 })).toBe("draining, 1 session left, stops it in 4 min");
+  expect(say({ status: "draining", drainDeadline: "2030-04-01T11:00:00Z" })).toBe("draining, 3 sessions left, stops them now");
+  expect(say({ status: "draining", drainDeadline: deadline, sessions: 0 })).toBe("draining, no session left");
 });

@@ -1,4 +1,4 @@
-import type { Session, SessionState } from "../api/types";
+import type { Agent, Session, SessionState } from "../api/types";
 
 const stateWords: Record<SessionState, string> = {
   pending: "Starting",
@@ -53,4 +53,16 @@ export function ago(moment: string, now: number): string {
 /** A count with its noun: "1 agent", "2 agents". */
 export function count(amount: number, noun: string): string {
   return `${amount} ${noun}${amount === 1 ? "" : "s"}`;
+}
+
+/** An agent's status, what keeps new sessions away from it, and how many it has. */
+export function standing(agent: Agent, now: number): string {
+  if (agent.status !== "draining") {
+    return `${agent.status}${agent.cordoned ? ", cordoned" : ""}, ${count(agent.sessions, "session")}`;
+  }
+  const left = `draining, ${agent.sessions === 0 ? "no session" : count(agent.sessions, "session")} left`;
+  if (!agent.drainDeadline || agent.sessions === 0) return left;
+  const minutes = Math.ceil((Date.parse(agent.drainDeadline) - now) / 60_000);
+  const them = agent.sessions === 1 ? "it" : "them";
+  return `${left}, stops ${them} ${minutes > 0 ? `in ${minutes} min` : "now"}`;
 }

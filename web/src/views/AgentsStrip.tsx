@@ -2,14 +2,14 @@ import type { JSX } from "preact";
 import type { Agent } from "../api/types";
 import type { Console } from "../store/console";
 import { useStore } from "../store/store";
-import { count } from "../ui/format";
+import { count, standing } from "../ui/format";
 import { Icon } from "../ui/icons";
 
 /** How many machines could run sessions at this moment; nothing for users who may not see agents. */
 export function AgentsStrip({ model }: { model: Console }): JSX.Element | null {
   const agents = useStore(model.store, (state) => state.agents);
   if (!agents) return null;
-  const online = agents.filter((agent) => agent.status === "online").length;
+  const online = agents.filter((agent) => agent.status === "online" && !agent.cordoned).length;
   return (
     <span class="agents" data-testid="agents-online" data-online={online} title={agents.map(describe).join("\n")}>
       <Icon name="agents" size={16} />
@@ -24,5 +24,5 @@ export function AgentsStrip({ model }: { model: Console }): JSX.Element | null {
 
 function describe(agent: Agent): string {
   const place = agent.region ? `${agent.platform}, ${agent.region}` : agent.platform;
-  return `${agent.id} (${place}): ${agent.status}, ${count(agent.sessions, "session")}`;
+  return `${agent.id} (${place}): ${standing(agent, Date.now())}`;
 }
