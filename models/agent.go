@@ -1,6 +1,7 @@
 package models
 
 import (
+	"slices"
 	"strconv"
 	"time"
 )
@@ -101,6 +102,19 @@ func (a Agent) Limit() Amount {
 		Sessions: read("maxSessions", Unlimited, whole), CPU: read("cpu", Unlimited, ParseCPU),
 		Memory: read("memory", Unlimited, ParseMemory), GPUs: read("gpus", 0, whole),
 	}
+}
+
+// HoldsImage tells whether the agent has said that it holds a container image:
+// metadata "images", a list of names. The names are compared as they are
+// written.
+func (a Agent) HoldsImage(image string) bool {
+	switch images := a.Metadata["images"].(type) {
+	case []string:
+		return slices.Contains(images, image)
+	case []interface{}:
+		return slices.Contains(images, interface{}(image))
+	}
+	return false
 }
 
 // Lacks lists those of needs that the agent is known not to have.

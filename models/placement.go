@@ -10,7 +10,9 @@ import (
 // Requirements are what an agent must be to get a session. The zero value
 // requires nothing but an agent that works.
 type Requirements struct {
-	// Platforms are those that will do; empty means any.
+	// Platform is the one that is asked for, and Platforms are those that will
+	// do; an agent must be of both. Empty means any.
+	Platform  string   `json:"platform,omitempty"`
 	Platforms []string `json:"platforms,omitempty"`
 	ClusterID string   `json:"clusterId,omitempty"`
 	Region    string   `json:"region,omitempty"`
@@ -61,7 +63,9 @@ type Rejection struct {
 	Code RejectionCode `json:"code"`
 	// Detail says it in words that follow the agent's name, such as "is full".
 	Detail string `json:"detail"`
-	// Missing are the needs that the agent lacks, with RejectedNeeds.
+	// Missing are the needs that the agent lacks, with RejectedNeeds, or the
+	// parts that it has too little of, as in the JSON of Amount, with
+	// RejectedSize and RejectedFull.
 	Missing []string `json:"missing,omitempty"`
 }
 
@@ -76,15 +80,19 @@ type Sight struct {
 	Failing bool
 }
 
-// Reject gives every reason for which the agent cannot take such a session now;
-// none means that it can. The guarded reservation asks the same as ranking.
+// Reject gives every reason for which the agent cannot take such a session now,
+// in the order of the codes; none means that it can. Of an agent that cannot be
+// reached only the first reason for that is given, and one that is too small is
+// not called full besides. The guarded reservation asks the same as ranking.
 func (r Requirements) Reject(agent Agent, sight Sight) []Rejection {
 	var all []Rejection
 	reject := func(code RejectionCode, format string, args ...any) {
 		all = append(all, Rejection{Code: code, Detail: fmt.Sprintf(format, args...)})
 	}
-	limit := agent.Limit()
-	if len(r.Platforms) > 0 && !slices.Contains(r.Platforms, agent.Platform) {
+	switch {
+	case r.Platform != "" && agent.Platform != r.Platform:
+		reject(RejectedPlatform, "is not of platform %s", r.Platform)
+	case len(r.Platforms) > 0 && !slices.Contains(r.Platforms, agent.Platform):
 		reject(RejectedPlatform, "is not of platform %s", strings.Join(r.Platforms, " or "))
 	}
 	if r.ClusterID != "" && agent.ClusterID != r.ClusterID {
@@ -94,10 +102,12 @@ func (r Requirements) Reject(agent Agent, sight Sight) []Rejection {
 		reject(RejectedRegion, "is not in region %q", r.Region)
 	}
 	if mismatch := r.Labels.Mismatch(agent.Labels); mismatch != "" {
-		reject(RejectedLabels, "has no label with %s", mismatch)
+		reject(RejectedLabels, "does not match the labels %s", mismatch)
 	}
-	if !r.Reserve.Within(limit) {
-		reject(RejectedSize, "is too small: %s", r.Reserve.excess(limit))
+	limit := agent.Limit()
+	tooSmall := r.Reserve.shortages(limit)
+	if len(tooSmall) > 0 {
+		all = append(all, Rejection{Code: RejectedSize, Detail: "is too small: " + spell(tooSmall, "there"), Missing: names(tooSmall)})
 	}
 	if missing := r.lacking(agent); len(missing) > 0 {
 		all = append(all, Rejection{Code: RejectedNeeds, Detail: "lacks " + strings.Join(missing, ", "), Missing: missing})
@@ -108,10 +118,11 @@ func (r Requirements) Reject(agent Agent, sight Sight) []Rejection {
 	if agent.Cordoned {
 		reject(RejectedCordoned, "is cordoned")
 	}
-	switch {
-	case agent.Status == AgentDraining:
+	if agent.Status == AgentDraining {
 		reject(RejectedDraining, "is draining")
-	case agent.Status != AgentOnline:
+	}
+	switch {
+	case agent.Status != AgentOnline && agent.Status != AgentDraining:
 		reject(RejectedOffline, "is offline")
 	case !sight.Connected:
 		reject(RejectedUnlinked, "is not connected")
@@ -121,8 +132,12 @@ func (r Requirements) Reject(agent Agent, sight Sight) []Rejection {
 	if sight.Failing {
 		reject(RejectedFailing, "keeps failing to start this template")
 	}
-	if after := agent.Reserved.Plus(r.Reserve); r.Reserve.Within(limit) && !after.Within(limit) {
-		reject(RejectedFull, "is full: %s", after.excess(limit))
+	if short := r.Reserve.shortages(limit.left(agent.Reserved)); len(tooSmall) == 0 && len(short) > 0 {
+		detail := "is full"
+		if len(short) > 1 || short[0].name != partSessions {
+			detail += ": " + spell(short, "free")
+		}
+		all = append(all, Rejection{Code: RejectedFull, Detail: detail, Missing: names(short)})
 	}
 	return all
 }
@@ -136,28 +151,4 @@ func (r Requirements) lacking(agent Agent) []string {
 		commands = append(commands, need.Command)
 	}
 	return agent.Lacks(commands)
-}
-
-// excess names the parts of an amount that are over a limit.
-func (a Amount) excess(limit Amount) string {
-	var parts []string
-	for _, part := range []struct {
-		name          string
-		amount, limit int64
-		unit          int64
-	}{
-		{"sessions", a.Sessions, limit.Sessions, 1}, {"cores", a.CPU, limit.CPU, 1000},
-		{"MiB of memory", a.Memory, limit.Memory, 1 << 20}, {"GPUs", a.GPUs, limit.GPUs, 1},
-	} {
-		if part.limit != Unlimited && part.amount > part.limit {
-			parts = append(parts, fmt.Sprintf("%s of %s %s", decimal(part.amount, part.unit), decimal(part.limit, part.unit), part.name))
-		}
-	}
-	return strings.Join(parts, ", ")
-}
-
-// decimal writes an amount in a unit, with at most two digits after the point.
-func decimal(amount, unit int64) string {
-	text := fmt.Sprintf("%.2f", float64(amount)/float64(unit))
-	return strings.TrimSuffix(strings.TrimRight(text, "0"), ".")
 }
