@@ -49,6 +49,14 @@ const (
 	RejectedUnwritten RejectionCode = "lost_race"
 )
 
+// RejectionCodes lists every code, in the order in which they are looked at.
+func RejectionCodes() []RejectionCode {
+	return []RejectionCode{
+		RejectedPlatform, RejectedCluster, RejectedRegion, RejectedLabels, RejectedSize, RejectedNeeds, RejectedAvoided, RejectedCordoned,
+		RejectedDraining, RejectedOffline, RejectedUnlinked, RejectedSilent, RejectedFailing, RejectedFull, RejectedUnwritten,
+	}
+}
+
 // Lasting tells whether waiting does not help.
 func (c RejectionCode) Lasting() bool {
 	switch c {
@@ -63,9 +71,9 @@ type Rejection struct {
 	Code RejectionCode `json:"code"`
 	// Detail says it in words that follow the agent's name, such as "is full".
 	Detail string `json:"detail"`
-	// Missing are the needs that the agent lacks, with RejectedNeeds, or the
-	// parts that it has too little of, as in the JSON of Amount, with
-	// RejectedSize and RejectedFull.
+	// Missing are the needs that the agent lacks, with RejectedNeeds, or what it
+	// has too little of, with RejectedSize and RejectedFull: sessions, cpu,
+	// memory or gpus.
 	Missing []string `json:"missing,omitempty"`
 }
 

@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// The names of an amount's parts, as in its JSON.
+// The names of an amount's parts, as in the JSON of Resources.
 const (
 	partSessions = "sessions"
-	partCPU      = "cpuMilli"
-	partMemory   = "memoryBytes"
+	partCPU      = "cpu"
+	partMemory   = "memory"
 	partGPUs     = "gpus"
 )
 

@@ -114,23 +114,21 @@ func (r LaunchRequest) hash() (string, error) {
 }
 
 func (r LaunchRequest) criteria(template models.Template) *SelectionCriteria {
-	return wish{Region: r.Region, ClusterID: r.ClusterID, Platform: r.Platform}.criteria(r.ID, template)
+	return wish{Region: r.Region, ClusterID: r.ClusterID, Platform: r.Platform}.
+		criteria(r.ID, template, r.Resources.Or(template.Spec.DefaultResources))
 }
 
-func (w wish) criteria(sessionID string, template models.Template) *SelectionCriteria {
+func (w wish) criteria(sessionID string, template models.Template, resources models.Resources) *SelectionCriteria {
 	criteria := &SelectionCriteria{
 		ClusterID: w.ClusterID, Region: w.Region, Platform: w.Platform,
 		PreferLowLoad: true, RequireConnected: true,
-		Platforms: template.Spec.Platforms, SessionID: sessionID,
+		Platforms: template.Spec.Platforms, Reserve: resources.Reserves(), SessionID: sessionID,
 	}
 	if template.Spec.Process != nil {
 		criteria.Needs = template.Spec.Process.Needs
 	}
 	return criteria
 }
-
-// reserves is what the session takes from its agent.
-func (c SelectionCriteria) reserves() models.Amount { return models.Amount{Sessions: 1} }
 
 // startPayload is what the agent is told, in the agent protocol's words.
 func startPayload(session models.Session) (*models.CommandPayload, error) {

@@ -59,6 +59,7 @@ type placer struct {
 type placerOptions struct {
 	now             func() time.Time
 	heartbeatWithin time.Duration
+	weights         Weights
 	// leaders is how many batches may be under way.
 	leaders int
 }
@@ -190,9 +191,12 @@ func (p *placer) decide(ctx context.Context, one *placing) (db.Launch, error) {
 }
 
 func (p *placer) best(one *placing) (*AgentInfo, error) {
-	best, refusals := rank(p.fleet.candidates(), one.criteria, p.options.now().Add(-p.options.heartbeatWithin))
+	if err := p.options.weights.Validate(); err != nil {
+		return nil, err
+	}
+	best, rejected := rank(p.fleet.candidates(), one.criteria, p.options.now().Add(-p.options.heartbeatWithin), p.options.weights)
 	if len(best) == 0 {
-		return nil, noSuitableAgent(one.criteria, refusals)
+		return nil, noSuitableAgent(one.criteria, rejected)
 	}
 	return best[0].info(), nil
 }

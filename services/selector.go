@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/streamspace/streamspace/db"
-	"github.com/streamspace/streamspace/models"
 	"github.com/streamspace/streamspace/websocket"
 	"github.com/streamspace/streamspace/wire"
 )
@@ -26,43 +25,6 @@ type AgentInfo struct {
 	IsConnected  bool                   `json:"is_connected"`  // WebSocket connected
 }
 
-// SelectionCriteria defines criteria for selecting an agent. The zero value,
-// like no criteria at all, takes any fit agent that is connected and prefers
-// low load.
-type SelectionCriteria struct {
-	// ClusterID restricts selection to a specific cluster (optional)
-	ClusterID string
-	// Region restricts selection to a specific region (optional)
-	Region string
-	// Platform restricts selection to a specific platform (kubernetes, docker, etc.)
-	Platform string
-
-	// PreferLowLoad prefers agents with fewer active sessions (default: true).
-	// Since true is the default, false means the same: see IgnoreLoad.
-	PreferLowLoad bool
-	// RequireConnected only selects agents with active WebSocket connections
-	// (default: true). Since true is the default, false means the same: see
-	// AllowDisconnected.
-	RequireConnected bool
-
-	// IgnoreLoad opts out of PreferLowLoad, whatever that says: any fit agent
-	// is as good as another. A full agent still is not fit.
-	IgnoreLoad bool
-	// AllowDisconnected opts out of RequireConnected, whatever that says: an
-	// agent that is online and has a recent heartbeat may be connected to
-	// another replica.
-	AllowDisconnected bool
-
-	// Platforms are those that the template runs on; empty means any.
-	Platforms []string
-	// Needs are the commands that an agent of platform process must have. An
-	// agent that never said what it has counts as having them.
-	Needs []models.Need
-	// SessionID decides between agents that are equally good, so that many
-	// sessions spread; empty means by chance.
-	SessionID string
-}
-
 // SelectorOptions configure an AgentSelector. The zero value of a field means
 // its default.
 type SelectorOptions struct {
@@ -70,13 +32,16 @@ type SelectorOptions struct {
 	Now func() time.Time
 	// HeartbeatWithin is how old a recent heartbeat may be; wire.StaleAfter.
 	HeartbeatWithin time.Duration
+	// Weights say how much each preference counts; all of them zero means
+	// DefaultWeights.
+	Weights Weights
 }
 
 // AgentSelector handles selection of appropriate agents for session creation:
-// by cluster, region, platform, health, connection, what the machine has and
-// how many sessions it takes; then by load. It reserves nothing: between
-// selection and launch an agent may fill up, which the launch's own
-// transaction checks. Safe for concurrent use.
+// by cluster, region, platform, labels, health, connection, what the machine
+// has and how much of it is free; then by load and preferences. It reserves
+// nothing: between selection and launch an agent may fill up, which the launch's
+// own transaction checks. Safe for concurrent use.
 type AgentSelector struct {
 	database *db.Database
 	hub      *websocket.AgentHub
@@ -100,34 +65,70 @@ func NewAgentSelectorWith(handle *sql.DB, agentHub *websocket.AgentHub, options 
 	if options.HeartbeatWithin <= 0 {
 		options.HeartbeatWithin = wire.StaleAfter
 	}
+	if options.Weights == (Weights{}) {
+		options.Weights = DefaultWeights()
+	}
 	return &AgentSelector{database: db.FromDB(handle), hub: agentHub, options: options}
 }
 
 // SelectAgent selects the best available agent. Nil criteria mean the zero
 // value. When no agent is fit the error has models.CodeNoSuitableAgent, and
-// its message counts the reasons and says what to do.
+// its message counts the reasons and says what to do. Labels, preferences and
+// weights that are not valid give models.CodeInvalidRequest.
 func (s *AgentSelector) SelectAgent(ctx context.Context, criteria *SelectionCriteria) (*AgentInfo, error) {
-	if criteria == nil {
-		criteria = &SelectionCriteria{}
+	wanted, candidates, err := s.look(ctx, criteria)
+	if err != nil {
+		return nil, fmt.Errorf("select agent: %w", err)
+	}
+	best, rejected := rank(candidates, wanted, s.since(), s.options.Weights)
+	if len(best) == 0 {
+		return nil, noSuitableAgent(wanted, rejected)
+	}
+	return best[0].info(), nil
+}
+
+// Explain says what SelectAgent would make of every agent, and selects none:
+// the fit ones with their scores, best first, then the others by id with all
+// the reasons why they are not. Criteria and errors are as for SelectAgent,
+// except that it is no error when no agent is fit. Without a SessionID the
+// order of agents that are equally good means nothing.
+func (s *AgentSelector) Explain(ctx context.Context, criteria *SelectionCriteria) ([]Verdict, error) {
+	wanted, candidates, err := s.look(ctx, criteria)
+	if err != nil {
+		return nil, fmt.Errorf("explain selection: %w", err)
+	}
+	return explain(candidates, wanted, s.since(), s.options.Weights), nil
+}
+
+// look completes and checks the criteria, and reads what is known of every
+// agent.
+func (s *AgentSelector) look(ctx context.Context, criteria *SelectionCriteria) (SelectionCriteria, []candidate, error) {
+	var wanted SelectionCriteria
+	if criteria != nil {
+		wanted = *criteria
+	}
+	if wanted.SessionID == "" {
+		wanted.SessionID = rand.Text()
+	}
+	if err := wanted.validate(); err != nil {
+		return wanted, nil, err
+	}
+	if err := s.options.Weights.Validate(); err != nil {
+		return wanted, nil, err
 	}
 	agents, err := s.database.Candidates(ctx, db.AgentFilter{})
 	if err != nil {
-		return nil, fmt.Errorf("select agent: %w", err)
+		return wanted, nil, err
 	}
 	candidates := make([]candidate, 0, len(agents))
 	for _, agent := range agents {
 		candidates = append(candidates, candidate{Agent: agent, connected: s.hub.IsAgentConnected(agent.ID)})
 	}
-	wanted := *criteria
-	if wanted.SessionID == "" {
-		wanted.SessionID = rand.Text()
-	}
-	best, refusals := rank(candidates, wanted, s.options.Now().Add(-s.options.HeartbeatWithin))
-	if len(best) == 0 {
-		return nil, noSuitableAgent(wanted, refusals)
-	}
-	return best[0].info(), nil
+	return wanted, candidates, nil
 }
+
+// since is the time after which a heartbeat is recent.
+func (s *AgentSelector) since() time.Time { return s.options.Now().Add(-s.options.HeartbeatWithin) }
 
 // GetAgentInfo retrieves information about a specific agent, fit or not. An
 // agent that never registered gives models.CodeAgentUnknown.

@@ -79,7 +79,7 @@ func NewSessions(database *db.Database, selector *AgentSelector, dispatcher *Com
 	}
 	return &Sessions{database: database, selector: selector, dispatcher: dispatcher, options: options, passing: make(chan struct{}, 1),
 		placer: &placer{database: database, fleet: newFleet(database, selector.hub), options: placerOptions{
-			now: selector.options.Now, heartbeatWithin: selector.options.HeartbeatWithin, leaders: leaders,
+			now: selector.options.Now, heartbeatWithin: selector.options.HeartbeatWithin, weights: selector.options.Weights, leaders: leaders,
 		}}}
 }
 

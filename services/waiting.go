@@ -95,7 +95,7 @@ func (s *Sessions) placingOf(session models.Session) (*placing, error) {
 			return nil, fmt.Errorf("read what session %q asked of its agent: %w", session.ID, err)
 		}
 	}
-	criteria := asked.criteria(session.ID, session.Spec)
+	criteria := asked.criteria(session.ID, session.Spec, session.Resources)
 	criteria.AllowDisconnected = s.options.Replicas
 	one := &placing{criteria: *criteria}
 	one.launch = func(agent *AgentInfo) (db.Launch, error) {

@@ -1,0 +1,46 @@
+package services
+
+import (
+	"slices"
+	"time"
+
+	"github.com/streamspace/streamspace/models"
+)
+
+// Verdict is what a selection made of one agent: a score when it can take the
+// session, or else every reason why not, the main one first.
+type Verdict struct {
+	AgentID    string             `json:"agentId"`
+	Score      *Score             `json:"score,omitempty"`
+	Rejections []models.Rejection `json:"rejections,omitempty"`
+}
+
+// explain gives a verdict for every candidate: the fit ones, best first, then
+// the others by id. It is pure as rank is.
+func explain(candidates []candidate, criteria SelectionCriteria, since time.Time, weights Weights) []Verdict {
+	best, rejected := rank(candidates, criteria, since, weights)
+	verdicts := make([]Verdict, 0, len(candidates))
+	for _, c := range best {
+		verdicts = append(verdicts, Verdict{AgentID: c.ID, Score: &c.score})
+	}
+	return append(verdicts, rejected...)
+}
+
+// CouldFit tells whether waiting could help: some agent can take the session,
+// or is kept from it only by what may pass. Draining and cordoned agents count,
+// since a person may give them back.
+func CouldFit(verdicts []Verdict) bool {
+	return slices.ContainsFunc(verdicts, func(v Verdict) bool {
+		return !slices.ContainsFunc(v.Rejections, func(r models.Rejection) bool { return r.Code.Lasting() })
+	})
+}
+
+// passesAlone tells whether some agent may take the session later without
+// anybody giving it back.
+func passesAlone(verdicts []Verdict) bool {
+	return slices.ContainsFunc(verdicts, func(v Verdict) bool {
+		return !slices.ContainsFunc(v.Rejections, func(r models.Rejection) bool {
+			return r.Code.Lasting() || r.Code == models.RejectedCordoned || r.Code == models.RejectedDraining
+		})
+	})
+}
