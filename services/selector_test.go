@@ -84,6 +84,90 @@ func TestAllowDisconnectedTakesAnAgentOfAnotherReplica(t *testing.T) {
 	}
 }
 
+func TestExplainGivesAVerdictOnEveryAgent(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, database *db.Database) {
+		w := newWorld(t, database, services.DispatcherOptions{})
+		w.register(models.Agent{ID: "small", Capacity: map[string]interface{}{"cpu": "500m"}})
+		w.register(models.Agent{ID: "busy", Capacity: map[string]interface{}{"cpu": "4"}})
+		w.register(models.Agent{ID: "idle", Region: "eu", Labels: map[string]string{"disk": "ssd"}})
+		w.register(models.Agent{ID: "away"})
+		for _, id := range []string{"small", "busy", "idle"} {
+			w.connect(id)
+		}
+		if _, _, err := w.sessions.Launch(t.Context(), services.LaunchRequest{Template: "desk", Owner: w.owner,
+			Resources: models.Resources{CPU: "3"}, Platform: "process", ID: "one"}); err != nil {
+			t.Fatal(err)
+		}
+		placed := w.session("one").AgentID
+		criteria := services.SelectionCriteria{Reserve: models.Amount{CPU: 1000}}
+		verdicts, err := w.selector.Explain(t.Context(), &criteria)
+		if err != nil || len(verdicts) != 4 {
+			t.Fatalf("%+v, %v", verdicts, err)
+		}
+		told := map[string]services.Verdict{}
+		for _, v := range verdicts {
+			told[v.AgentID] = v
+		}
+		if v := told["small"]; v.Score != nil || v.Rejections[0].Code != models.RejectedSize {
+			t.Errorf("the small agent: %+v", v)
+		}
+		if v := told["away"]; v.Score != nil || v.Rejections[0].Code != models.RejectedOffline {
+			t.Errorf("the agent that is away: %+v", v)
+		}
+		if best := verdicts[0]; best.AgentID == placed || best.Score == nil || best.Score.Parts["load"] != 1 {
+			t.Errorf("the best is %+v, and the session is on %s", best, placed)
+		}
+		// Explaining selects as selecting does.
+		criteria.Labels, criteria.SessionID = models.Selector{{Key: "disk", Operator: models.LabelNotExists}}, "s"
+		criteria.Preferences = models.Preferences{Regions: []string{"eu"}}
+		verdicts, err = w.selector.Explain(t.Context(), &criteria)
+		if err != nil {
+			t.Fatal(err)
+		}
+		agent, err := w.selector.SelectAgent(t.Context(), &criteria)
+		if err != nil || agent.AgentID != "busy" || verdicts[0].AgentID != "busy" {
+			t.Errorf("%+v, %v was selected, of %+v", agent, err, verdicts)
+		}
+	})
+}
+
+func TestSelectAgentRefusesWhatIsNotValid(t *testing.T) {
+	w := newWorld(t, dbtest.SQLite(t, db.Options{}), services.DispatcherOptions{})
+	for name, criteria := range map[string]services.SelectionCriteria{
+		"labels":      {Labels: models.Selector{{Key: "a b", Operator: models.LabelExists}}},
+		"preferences": {Preferences: models.Preferences{Strategy: "random"}},
+	} {
+		if _, err := w.selector.SelectAgent(t.Context(), &criteria); models.CodeOf(err) != models.CodeInvalidRequest {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := w.selector.Explain(t.Context(), &criteria); models.CodeOf(err) != models.CodeInvalidRequest {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	selector := services.NewAgentSelectorWith(w.database.DB(), w.hub, services.SelectorOptions{Weights: services.Weights{Load: -1}})
+	_, err := selector.SelectAgent(t.Context(), nil)
+	mustCode(t, err, models.CodeInvalidRequest)
+}
+
+// Weights of one's own take the place of the defaults.
+func TestWeightsOfOnesOwn(t *testing.T) {
+	w := newWorld(t, dbtest.SQLite(t, db.Options{}), services.DispatcherOptions{})
+	w.register(models.Agent{ID: "a", Region: "eu"})
+	w.register(models.Agent{ID: "b", Region: "us"})
+	w.connect("a")
+	w.connect("b")
+	if _, _, err := w.sessions.Launch(t.Context(), services.LaunchRequest{Template: "desk", Region: "eu", Owner: w.owner}); err != nil {
+		t.Fatal(err)
+	}
+	criteria := services.SelectionCriteria{Preferences: models.Preferences{Regions: []string{"eu"}}}
+	for want, weights := range map[string]services.Weights{"a": {Load: 1, PreferredRegion: 2}, "b": {Load: 1, PreferredRegion: 0.25}} {
+		selector := services.NewAgentSelectorWith(w.database.DB(), w.hub, services.SelectorOptions{Now: w.clock.Now, Weights: weights})
+		if agent, err := selector.SelectAgent(t.Context(), &criteria); err != nil || agent.AgentID != want {
+			t.Errorf("%+v: %+v, %v", weights, agent, err)
+		}
+	}
+}
+
 func TestAgentInfoSpeaksTheDocumentedJSON(t *testing.T) {
 	w := newWorld(t, dbtest.SQLite(t, db.Options{}), services.DispatcherOptions{})
 	w.register(models.Agent{ID: "a", ClusterID: "c", ClusterName: "C", Region: "eu",
