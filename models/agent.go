@@ -85,6 +85,9 @@ func (a Agent) Limit() Amount {
 			case int64:
 				text = strconv.FormatInt(said, 10)
 			}
+			if text == "" {
+				continue
+			}
 			if amount, err := parse(text); err == nil {
 				return amount
 			}

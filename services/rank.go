@@ -24,7 +24,7 @@ type candidate struct {
 
 // ranked is a candidate that can take the session.
 type ranked struct {
-	candidate
+	*candidate
 	score Score
 	// tie decides among equal scores.
 	tie uint64
@@ -35,7 +35,8 @@ type ranked struct {
 // means nothing, and heartbeats older than since are not recent.
 func rank(candidates []candidate, criteria SelectionCriteria, since time.Time, weights Weights) (best []ranked, rejected []Verdict) {
 	requirements, around := criteria.requirements(), populationOf(candidates)
-	for _, c := range candidates {
+	for i := range candidates {
+		c := &candidates[i]
 		sight := models.Sight{Connected: c.connected || criteria.AllowDisconnected, Since: since, Failing: c.failing}
 		if rejections := requirements.Reject(c.Agent, sight); len(rejections) > 0 {
 			rejected = append(rejected, Verdict{AgentID: c.ID, Rejections: rejections})

@@ -203,6 +203,10 @@ func TestRankDoesNotDependOnTheOrderOfAgents(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	rapid.Check(t, func(t *rapid.T) {
 		candidates, want := agentsOf(now).Draw(t, "candidates"), criteriaOf().Draw(t, "criteria")
+		for _, c := range candidates { // twins are equally good
+			c.ID += "-twin"
+			candidates = append(candidates, c)
+		}
 		one := explain(candidates, want, now.Add(-45*time.Second), DefaultWeights())
 		other := explain(rapid.Permutation(candidates).Draw(t, "permuted"), want, now.Add(-45*time.Second), DefaultWeights())
 		if !reflect.DeepEqual(one, other) {
@@ -238,8 +242,9 @@ func TestWithoutWishesTheFewestSessionsWin(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		candidates, want := agentsOf(now).Draw(t, "candidates"), criteriaOf().Draw(t, "criteria")
 		want.Preferences, want.UserID, want.IgnoreLoad = models.Preferences{}, "", false
+		least := rapid.SampledFrom([]int{0, 10, 500, 10_000}).Draw(t, "least")
 		for i := range candidates {
-			candidates[i].Capacity, candidates[i].Sessions = nil, rapid.IntRange(0, 10_000).Draw(t, "load")
+			candidates[i].Capacity, candidates[i].Sessions = nil, least+rapid.IntRange(0, 3).Draw(t, "more")
 		}
 		best, _ := rank(candidates, want, now.Add(-45*time.Second), DefaultWeights())
 		if !slices.IsSortedFunc(best, func(a, b ranked) int { return a.Sessions - b.Sessions }) {

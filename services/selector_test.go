@@ -168,6 +168,50 @@ func TestWeightsOfOnesOwn(t *testing.T) {
 	}
 }
 
+// Launches select as the selector does, by what the session takes and with the
+// same weights, whether they are placed at once or have waited.
+func TestLaunchesSelectByWhatTheyTake(t *testing.T) {
+	w := newWorld(t, dbtest.SQLite(t, db.Options{}), services.DispatcherOptions{})
+	w.register(models.Agent{ID: "small", Capacity: map[string]interface{}{"cpu": "500m"}})
+	w.connect("small")
+	large := services.LaunchRequest{Template: "desk", Owner: w.owner, Resources: models.Resources{CPU: "2"}}
+	_, _, err := w.sessions.Launch(t.Context(), large)
+	mustCode(t, err, models.CodeNoSuitableAgent)
+	if !strings.Contains(err.Error(), `"small", is too small: 2 cores wanted and 0.5 there`) {
+		t.Errorf("it is refused with %v", err)
+	}
+	w.register(models.Agent{ID: "large", Capacity: map[string]interface{}{"cpu": "3"}})
+	w.connect("large")
+	for _, id := range []string{"one", "two"} {
+		large.ID = id
+		if _, _, err := w.sessions.Launch(t.Context(), large); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if agent := w.session("one").AgentID; agent != "large" {
+		t.Errorf("it is on %q", agent)
+	}
+	w.register(models.Agent{ID: "tiny", Capacity: map[string]interface{}{"cpu": "100m"}})
+	w.connect("tiny")
+	want := `none of 3 agents can take this session: 2 are too small (cpu), 1 is full (cpu); ask for less, stop a session, or start another agent`
+	if _, err := w.sessions.PlaceWaiting(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if waits := w.session("two"); waits.AgentID != "" || waits.Reason != want {
+		t.Errorf("the second is on %q, for %q", waits.AgentID, waits.Reason)
+	}
+}
+
+func TestLaunchesWeighAsTheSelectorDoes(t *testing.T) {
+	w := newWorld(t, dbtest.SQLite(t, db.Options{}), services.DispatcherOptions{})
+	w.register(models.Agent{ID: "a"})
+	w.connect("a")
+	selector := services.NewAgentSelectorWith(w.database.DB(), w.hub, services.SelectorOptions{Now: w.clock.Now, Weights: services.Weights{Load: -1}})
+	sessions := services.NewSessions(w.database, selector, w.dispatcher, services.SessionsOptions{Now: w.clock.Now})
+	_, _, err := sessions.Launch(t.Context(), services.LaunchRequest{Template: "desk", Owner: w.owner})
+	mustCode(t, err, models.CodeInvalidRequest)
+}
+
 func TestAgentInfoSpeaksTheDocumentedJSON(t *testing.T) {
 	w := newWorld(t, dbtest.SQLite(t, db.Options{}), services.DispatcherOptions{})
 	w.register(models.Agent{ID: "a", ClusterID: "c", ClusterName: "C", Region: "eu",
