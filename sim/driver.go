@@ -91,7 +91,11 @@ func (d simDriver) Start(ctx context.Context, spec driver.Spec) (driver.Runtime,
 		return driver.Runtime{}, err
 	}
 	if strikes(RuntimeExit, c, 0.15) {
-		d.run.world.later(c.between(10*time.Millisecond, 5*time.Second), func() { d.run.machine.expire(spec.Ref) })
+		d.run.world.later(c.between(10*time.Millisecond, 5*time.Second), func() {
+			if d.run.world.faults.may(RuntimeExit) { // nothing happens after the last fault
+				d.run.machine.expire(spec.Ref)
+			}
+		})
 	}
 	return driver.Runtime{Ref: spec.Ref, Protocol: models.ProtocolVNC, StartedAt: since}, nil
 }

@@ -29,6 +29,7 @@ func (w *world) settle(baseline int) {
 		w.watchUntil(time.Now().Add(time.Second + w.chance.between(0, time.Millisecond)))
 	}
 	w.probe()
+	w.watchUntil(time.Now().Add(3 * time.Second)) // what waits is told why, now and then
 	before := w.lastChange()
 	w.watchUntil(time.Now().Add(2*w.plan.ReconcileEvery + w.plan.InventoryEvery + 2*time.Second))
 	if after := w.lastChange(); after != before {
@@ -84,8 +85,16 @@ func (w *world) unsettled() (left []unsettled) {
 	for _, m := range w.machines {
 		if m.lost {
 			for _, s := range w.slots {
-				if r := s.running(); r != nil && r.hub.IsAgentConnected(m.name) {
+				r := s.running()
+				if r == nil {
+					continue
+				}
+				if r.hub.IsAgentConnected(m.name) {
 					add("H1", "", "agent %s is lost, and connected to %s", m.name, r.name)
+				}
+				agent, err := r.database.Agent(w.ctx(), m.name)
+				if err == nil && agent.Status == models.AgentOnline && agent.LastHeartbeat.After(s.now().Add(-w.plan.StaleAfter)) {
+					add("S3", "", "agent %s is lost, and %s may place sessions on it", m.name, r.name)
 				}
 			}
 			continue

@@ -21,7 +21,7 @@ func toAgent() []golden {
 		Spec: models.TemplateSpec{
 			DisplayName: "Desktop", Description: "A light desktop", Icon: "desktop", Protocol: models.ProtocolVNC,
 			Platforms: []string{"process", "docker"}, BaseImage: "registry.example.org/desktop:1",
-			DefaultResources: models.Resources{CPU: "2", Memory: "2Gi"},
+			DefaultResources: models.Resources{CPU: "2", Memory: "2Gi", GPUs: 1},
 			Ports:            []models.Port{{Name: "vnc", ContainerPort: 5900, Protocol: "TCP"}},
 			Env:              []models.EnvVar{{Name: "LANG", Value: "C.UTF-8"}},
 			VNC:              models.VNC{Enabled: true, Port: 5900, Protocol: "rfb"}, PersistentHome: true,
