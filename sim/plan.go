@@ -121,3 +121,7 @@ func NewPlan(seed uint64) Plan {
 	slices.SortFunc(p.events, func(a, b event) int { return int(a.at - b.at) })
 	return p
 }
+
+// recent is how old a recent heartbeat may be, with room for clocks that differ
+// by the steps that they took.
+func (p Plan) recent() time.Duration { return p.StaleAfter + time.Minute }

@@ -90,7 +90,7 @@ func (w *world) startReplica(s *slot) {
 		PendingAfter: w.plan.StuckAfter, TerminatingAfter: w.plan.StuckAfter,
 		HibernatingAfter: w.plan.StuckAfter, WakingAfter: w.plan.StuckAfter,
 		AgentGoneAfter: w.plan.AgentGoneAfter, GiveUpAfter: w.plan.GiveUpAfter, CommandDeadline: w.plan.CommandDeadline})
-	selector := services.NewAgentSelectorWith(r.handle, r.hub, services.SelectorOptions{Now: s.now, HeartbeatWithin: w.plan.StaleAfter})
+	selector := services.NewAgentSelectorWith(r.handle, r.hub, services.SelectorOptions{Now: s.now, HeartbeatWithin: w.plan.recent()})
 	r.sessions = services.NewSessions(r.database, selector, r.dispatcher, services.SessionsOptions{Logger: logger, Now: s.now,
 		CommandDeadline: w.plan.CommandDeadline, Replicas: true,
 		NewCommandID: func() string { return fmt.Sprintf("c%d-%d-%d", number, run, r.commands.Add(1)) }})

@@ -93,7 +93,7 @@ func (w *world) unsettled() (left []unsettled) {
 					add("H1", "", "agent %s is lost, and connected to %s", m.name, r.name)
 				}
 				agent, err := r.database.Agent(w.ctx(), m.name)
-				if err == nil && agent.Status == models.AgentOnline && agent.LastHeartbeat.After(s.now().Add(-w.plan.StaleAfter)) {
+				if err == nil && agent.Status == models.AgentOnline && agent.LastHeartbeat.After(s.now().Add(-w.plan.recent())) {
 					add("S3", "", "agent %s is lost, and %s may place sessions on it", m.name, r.name)
 				}
 			}
