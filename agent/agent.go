@@ -41,6 +41,12 @@ type Config struct {
 	Region, ClusterID, ClusterName string
 	// MaxSessions limits the sessions that are placed here; 0 is no limit.
 	MaxSessions int
+	// Labels are what selectors of sessions choose by.
+	Labels map[string]string
+	// Allocatable is what sessions may have together: cpu and memory as
+	// quantities, gpus as a number. What is left out is not limited, except GPUs,
+	// of which there are none then.
+	Allocatable map[string]string
 	// Version is told to the control plane, for people; that of the build.
 	Version string
 	// JournalPath is the journal's file. No other process may use it.
@@ -149,7 +155,7 @@ func New(config Config) (*Agent, error) {
 	return &Agent{
 		config:   config,
 		client:   newClient(config.Transport),
-		capacity: capacity(config.MaxSessions),
+		capacity: capacity(config.MaxSessions, config.Allocatable),
 		census:   newCensus(),
 		exits:    newExits(),
 		ready:    make(chan struct{}),

@@ -115,9 +115,15 @@ func (a *Agent) takeInventory(c *connection) error {
 	return nil
 }
 
-// capacity is what the agent says it has.
-func capacity(maxSessions int) map[string]any {
-	has := map[string]any{"cpu": strconv.Itoa(runtime.NumCPU())}
+// capacity is what the agent says it has. What it does not say is allocatable of
+// CPU and memory is not limited: sessions of one machine share what they do not
+// use.
+func capacity(maxSessions int, allocatable map[string]string) map[string]any {
+	may := map[string]any{}
+	for name, quantity := range allocatable {
+		may[name] = quantity
+	}
+	has := map[string]any{"cpu": strconv.Itoa(runtime.NumCPU()), "allocatable": may}
 	if maxSessions > 0 {
 		has["maxSessions"] = maxSessions
 	}

@@ -62,6 +62,18 @@ func (c *Client) Ticket(ctx context.Context, sessionID string) (Ticket, error) {
 	return ticket, err
 }
 
+// ExplainSession says why a session is on its agent, waits, or was refused.
+func (c *Client) ExplainSession(ctx context.Context, sessionID string) (Explanation, error) {
+	return get[Explanation](ctx, c, nil, "sessions", sessionID, "placement")
+}
+
+// ExplainLaunch says what would become of a launch, and launches nothing.
+func (c *Client) ExplainLaunch(ctx context.Context, request LaunchRequest) (Explanation, error) {
+	var explanation Explanation
+	err := c.do(ctx, call{method: http.MethodPost, segments: []string{"placements", "explain"}, body: request, repeatable: true}, &explanation)
+	return explanation, err
+}
+
 // Agents lists agents.
 func (c *Client) Agents(ctx context.Context, page Page) (List[Agent], error) {
 	return get[List[Agent]](ctx, c, page.query(), "agents")

@@ -39,6 +39,13 @@ func calls() []call {
 		{"launch without an id", func(ctx context.Context, c *client.Client) (any, error) {
 			return c.Launch(ctx, client.LaunchRequest{Template: "desktop"})
 		}, "POST /api/v1/sessions", `{"template":"desktop"}`, false, http.StatusCreated, session},
+		{"explain session", func(ctx context.Context, c *client.Client) (any, error) { return c.ExplainSession(ctx, "desk") },
+			"GET /api/v1/sessions/desk/placement", "", true, http.StatusOK, client.Explanation{SessionID: "desk", Outcome: "placed", AgentID: "a",
+				Agents: []client.Verdict{{AgentID: "a", Score: &client.Score{Total: 1, Parts: map[string]float64{"load": 1}}}}}},
+		{"explain launch", func(ctx context.Context, c *client.Client) (any, error) {
+			return c.ExplainLaunch(ctx, client.LaunchRequest{Template: "desktop", Labels: "gpu", SpreadOver: "region"})
+		}, "POST /api/v1/placements/explain", `{"template":"desktop","labels":"gpu","spreadOver":"region"}`, true, http.StatusOK,
+			client.Explanation{Outcome: "refused", Agents: []client.Verdict{{AgentID: "a", Rejections: []models.Rejection{{Code: models.RejectedLabels, Detail: "no"}}}}}},
 		{"session", func(ctx context.Context, c *client.Client) (any, error) { return c.Session(ctx, "desk") },
 			"GET /api/v1/sessions/desk", "", true, http.StatusOK, session},
 		{"sessions", func(ctx context.Context, c *client.Client) (any, error) {

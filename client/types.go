@@ -38,13 +38,20 @@ type List[T any] struct {
 type LaunchRequest struct {
 	// ID makes the launch safe to repeat: lower case letters, digits and
 	// dashes, at most 63.
-	ID        string     `json:"id,omitempty"`
-	Template  string     `json:"template"`
-	Name      string     `json:"name,omitempty"`
-	Region    string     `json:"region,omitempty"`
-	ClusterID string     `json:"clusterId,omitempty"`
-	Platform  string     `json:"platform,omitempty"`
-	Resources *Resources `json:"resources,omitempty"`
+	ID        string `json:"id,omitempty"`
+	Template  string `json:"template"`
+	Name      string `json:"name,omitempty"`
+	Region    string `json:"region,omitempty"`
+	ClusterID string `json:"clusterId,omitempty"`
+	Platform  string `json:"platform,omitempty"`
+	// Labels is a selector as Kubernetes writes it, e.g. disk=ssd,!spot.
+	Labels            string   `json:"labels,omitempty"`
+	PreferredRegions  []string `json:"preferredRegions,omitempty"`
+	PreferredClusters []string `json:"preferredClusters,omitempty"`
+	// Strategy is least-loaded or bin-pack, SpreadOver region or cluster.
+	Strategy   string     `json:"strategy,omitempty"`
+	SpreadOver string     `json:"spreadOver,omitempty"`
+	Resources  *Resources `json:"resources,omitempty"`
 	// Priority comes before age among sessions that wait for an agent: -100 to
 	// 100, higher first.
 	Priority int64 `json:"priority,omitempty"`
@@ -58,6 +65,34 @@ type DrainRequest struct {
 	// DeadlineSeconds is after how many seconds from now what is left is
 	// stopped: 0 to 30 days. Nil never stops anything.
 	DeadlineSeconds *int64 `json:"deadlineSeconds,omitempty"`
+}
+
+// Explanation says why a session is where it is, waits or was refused, or what
+// would become of a launch.
+type Explanation struct {
+	SessionID string `json:"sessionId"`
+	// Outcome is placed, waiting or refused.
+	Outcome string `json:"outcome"`
+	AgentID string `json:"agentId"`
+	// Agents are those that can take the session, best first, then the others.
+	Agents []Verdict `json:"agents"`
+	// Left counts agents that are not told of.
+	Left int       `json:"left"`
+	At   time.Time `json:"at"`
+}
+
+// Verdict is what was made of one agent: a score, or why it cannot take the
+// session.
+type Verdict struct {
+	AgentID    string             `json:"agentId"`
+	Score      *Score             `json:"score,omitempty"`
+	Rejections []models.Rejection `json:"rejections,omitempty"`
+}
+
+// Score is how good an agent is; its parts are weighted.
+type Score struct {
+	Total float64            `json:"total"`
+	Parts map[string]float64 `json:"parts"`
 }
 
 // SessionFilter restricts a list of sessions.

@@ -38,7 +38,7 @@ type Agent struct {
 	Status      string `json:"status"`
 	// Capacity is what the agent says it has, in its own words; known keys are
 	// maxSessions and gpus (numbers), cpu and memory (quantities), and
-	// allocatable, an object of the same keys that sessions may have of it.
+	// allocatable, an object of the same keys: what sessions may have of it.
 	Capacity map[string]interface{} `json:"capacity,omitempty"`
 	// Labels are what selectors choose by.
 	Labels map[string]string `json:"labels,omitempty"`
@@ -68,12 +68,18 @@ type Agent struct {
 }
 
 // Limit is what sessions may have of the agent: what it says is allocatable, or
-// else its capacity. What it names no limit for is Unlimited, except GPUs, of
-// which it has none then. What cannot be read counts as not named.
+// else its capacity. An agent that says what is allocatable limits CPU and memory
+// by that alone, since sessions seldom use what they may. What it names no limit
+// for is Unlimited, except GPUs, of which it has none then. What cannot be read
+// counts as not named.
 func (a Agent) Limit() Amount {
-	allocatable, _ := a.Capacity["allocatable"].(map[string]interface{})
+	allocatable, says := a.Capacity["allocatable"].(map[string]interface{})
 	read := func(key string, otherwise int64, parse func(string) (int64, error)) int64 {
-		for _, said := range []interface{}{allocatable[key], a.Capacity[key]} {
+		all := []interface{}{allocatable[key], a.Capacity[key]}
+		if says && (key == "cpu" || key == "memory") {
+			all = all[:1]
+		}
+		for _, said := range all {
 			text := ""
 			switch said := said.(type) {
 			case string:

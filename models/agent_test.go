@@ -23,6 +23,7 @@ func TestLimit(t *testing.T) {
 		`{"sessions":7}`:                     {Sessions: none, CPU: none, Memory: none},
 		`{"cpu":8,"memory":"16Gi","gpus":2}`: {Sessions: none, CPU: 8000, Memory: 16 << 30, GPUs: 2},
 		`{"cpu":"8","memory":17179869184,"gpus":"1"}`:                  {Sessions: none, CPU: 8000, Memory: 16 << 30, GPUs: 1},
+		`{"cpu":"8","memory":"16Gi","gpus":1,"allocatable":{}}`:        {Sessions: none, CPU: none, Memory: none, GPUs: 1},
 		`{"cpu":"8","allocatable":{"cpu":"7500m","memory":"1Gi"}}`:     {Sessions: none, CPU: 7500, Memory: 1 << 30},
 		`{"cpu":"much","memory":true,"allocatable":"all","gpus":-1}`:   {Sessions: none, CPU: none, Memory: none},
 		`{"maxSessions":9,"allocatable":{"maxSessions":4,"gpus":1.0}}`: {Sessions: 4, CPU: none, Memory: none, GPUs: 1},

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 	"unicode"
@@ -35,6 +36,10 @@ type LaunchRequest struct {
 	Template string
 	// Region, ClusterID and Platform restrict the choice of agent.
 	Region, ClusterID, Platform string
+	// Labels restrict it to agents with such labels, and Preferences make one
+	// better than another.
+	Labels      models.Selector
+	Preferences models.Preferences
 	// Resources come from the template where they are empty.
 	Resources models.Resources
 	// Priority comes before age when sessions wait for an agent: -100 to 100,
@@ -52,10 +57,17 @@ type wish struct {
 	Region    string `json:"region,omitempty"`
 	ClusterID string `json:"clusterId,omitempty"`
 	Platform  string `json:"platform,omitempty"`
+
+	Labels      models.Selector    `json:"labels,omitempty"`
+	Preferences models.Preferences `json:"preferences,omitzero"`
+}
+
+func (r LaunchRequest) asks() wish {
+	return wish{Region: r.Region, ClusterID: r.ClusterID, Platform: r.Platform, Labels: r.Labels, Preferences: r.Preferences}
 }
 
 func (r LaunchRequest) wish() (json.RawMessage, error) {
-	body, err := json.Marshal(wish{Region: r.Region, ClusterID: r.ClusterID, Platform: r.Platform})
+	body, err := json.Marshal(r.asks())
 	if err != nil {
 		return nil, fmt.Errorf("encode placement: %w", err)
 	}
@@ -88,6 +100,9 @@ func (r LaunchRequest) validate() error {
 	if r.Wait != nil && (*r.Wait < 0 || *r.Wait > maxWait) {
 		return models.Errorf(models.CodeInvalidRequest, "the session is to wait for %v; it must be from 0 to %v", *r.Wait, maxWait)
 	}
+	if err := r.criteria(models.Template{}).validate(); err != nil {
+		return err
+	}
 	return r.Resources.Validate()
 }
 
@@ -105,6 +120,9 @@ func (r LaunchRequest) hash() (string, error) {
 	if r.Resources.GPUs != 0 || r.Priority != 0 || r.Wait != nil {
 		asked = append(asked, r.Resources.GPUs, r.Priority, r.Wait)
 	}
+	if len(r.Labels) > 0 || !reflect.ValueOf(r.Preferences).IsZero() {
+		asked = append(asked, r.Labels, r.Preferences)
+	}
 	body, err := json.Marshal(asked)
 	if err != nil {
 		return "", fmt.Errorf("hash launch request: %w", err)
@@ -114,14 +132,14 @@ func (r LaunchRequest) hash() (string, error) {
 }
 
 func (r LaunchRequest) criteria(template models.Template) *SelectionCriteria {
-	return wish{Region: r.Region, ClusterID: r.ClusterID, Platform: r.Platform}.
-		criteria(r.ID, template, r.Resources.Or(template.Spec.DefaultResources))
+	return r.asks().criteria(r.ID, template, r.Resources.Or(template.Spec.DefaultResources))
 }
 
 func (w wish) criteria(sessionID string, template models.Template, resources models.Resources) *SelectionCriteria {
 	criteria := &SelectionCriteria{
 		ClusterID: w.ClusterID, Region: w.Region, Platform: w.Platform,
 		PreferLowLoad: true, RequireConnected: true,
+		Labels: w.Labels, Preferences: w.Preferences,
 		Platforms: template.Spec.Platforms, Reserve: resources.Reserves(), SessionID: sessionID,
 	}
 	if template.Spec.Process != nil {

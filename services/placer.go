@@ -31,14 +31,18 @@ type placing struct {
 	// agent that the asker has seen.
 	asked time.Time
 	tries int
-	// command is what launch has made last.
-	command models.AgentCommand
+	// command is what launch has made last, and verdicts what was made of each
+	// agent.
+	command  models.AgentCommand
+	verdicts []Verdict
 
-	// lead is closed when this one is to decide for all that wait, done when it
-	// is placed or not.
-	lead, done chan struct{}
-	launched   db.Launched
-	err        error
+	// lead tells this one to decide for all that wait, which appointed says too;
+	// done is closed when it is placed or not.
+	lead      chan struct{}
+	appointed bool
+	done      chan struct{}
+	launched  db.Launched
+	err       error
 }
 
 // placer decides for many launches at once: whoever comes while a batch is
@@ -67,7 +71,7 @@ type placerOptions struct {
 // place puts a session on an agent and has it written. An error of code
 // models.CodeNoSuitableAgent says why there is no agent for it now.
 func (p *placer) place(ctx context.Context, one *placing) (db.Launched, error) {
-	one.lead, one.done, one.asked = make(chan struct{}), make(chan struct{}), time.Now()
+	one.lead, one.done, one.asked = make(chan struct{}, 1), make(chan struct{}), time.Now()
 	p.mu.Lock()
 	p.waiting = append(p.waiting, one)
 	if p.leaders < p.options.leaders {
@@ -75,31 +79,56 @@ func (p *placer) place(ctx context.Context, one *placing) (db.Launched, error) {
 		p.appoint()
 	}
 	p.mu.Unlock()
+	for {
+		select {
+		case <-one.lead:
+			// Others wait too: their wishes do not end with this caller's.
+			p.work(context.WithoutCancel(ctx), one)
+		case <-one.done:
+			p.decline(one)
+			return one.launched, one.err
+		}
+	}
+}
+
+// appoint has somebody that waits take over the lead, or ends it. The lock is
+// held.
+func (p *placer) appoint() {
+	for _, one := range p.waiting {
+		if !one.appointed {
+			one.appointed = true
+			one.lead <- struct{}{}
+			return
+		}
+	}
+	p.leaders--
+}
+
+// decline hands on a lead that came when another leader had placed this one.
+func (p *placer) decline(one *placing) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	select {
 	case <-one.lead:
-		// Others wait too: their wishes do not end with this caller's.
-		p.work(context.WithoutCancel(ctx), one)
-	case <-one.done:
+		p.appoint()
+	default:
 	}
-	return one.launched, one.err
 }
 
-// appoint has the first that waits lead, or ends the lead. The lock is held.
-func (p *placer) appoint() {
-	if len(p.waiting) == 0 {
-		p.leaders--
-		return
-	}
-	close(p.waiting[0].lead)
-}
-
-// work places batches until own is placed, and hands the lead on.
+// work places batches until own is placed, and hands the lead on; or until
+// nobody waits, as own is in another leader's batch.
 func (p *placer) work(ctx context.Context, own *placing) {
 	for {
 		p.mu.Lock()
 		count := min(len(p.waiting), placeBatch)
 		batch := p.waiting[:count:count]
 		p.waiting = p.waiting[count:]
+		if count == 0 {
+			own.appointed = false
+			p.leaders--
+			p.mu.Unlock()
+			return
+		}
 		p.mu.Unlock()
 		again := p.write(ctx, batch)
 		p.mu.Lock()
@@ -112,7 +141,9 @@ func (p *placer) work(ctx context.Context, own *placing) {
 		default:
 			p.mu.Unlock()
 		}
-		pause(rand.N(placeAgain))
+		if len(again) > 0 {
+			pause(rand.N(placeAgain))
+		}
 	}
 }
 
@@ -187,7 +218,11 @@ func (p *placer) decide(ctx context.Context, one *placing) (db.Launch, error) {
 			return db.Launch{}, err
 		}
 	}
-	return one.launch(agent)
+	launch, err := one.launch(agent)
+	if err == nil {
+		launch.Verdicts, err = keep(one.verdicts)
+	}
+	return launch, err
 }
 
 func (p *placer) best(one *placing) (*AgentInfo, error) {
@@ -195,6 +230,7 @@ func (p *placer) best(one *placing) (*AgentInfo, error) {
 		return nil, err
 	}
 	best, rejected := rank(p.fleet.candidates(), one.criteria, p.options.now().Add(-p.options.heartbeatWithin), p.options.weights)
+	one.verdicts = verdicts(best, rejected)
 	if len(best) == 0 {
 		return nil, noSuitableAgent(one.criteria, rejected)
 	}

@@ -118,15 +118,40 @@ func (s *Sessions) Launch(ctx context.Context, request LaunchRequest) (session m
 	} else if session, existed, err = s.earlier(ctx, request, hash); existed || err != nil {
 		return session, existed, err
 	}
-	template, err := s.database.Template(ctx, request.Template)
+	template, err := s.launchable(ctx, request)
 	if err != nil {
 		return models.Session{}, false, err
 	}
+	return s.place(ctx, request, template, hash)
+}
+
+// launchable gives the template of a request that makes sense for it.
+func (s *Sessions) launchable(ctx context.Context, request LaunchRequest) (models.Template, error) {
+	template, err := s.database.Template(ctx, request.Template)
+	if err != nil {
+		return models.Template{}, err
+	}
 	if request.Platform != "" && !template.RunsOn(request.Platform) {
-		return models.Session{}, false, models.Errorf(models.CodeInvalidRequest, "template %q does not run on platform %q, only on %s",
+		return models.Template{}, models.Errorf(models.CodeInvalidRequest, "template %q does not run on platform %q, only on %s",
 			request.Template, request.Platform, strings.Join(template.Spec.Platforms, ", "))
 	}
-	return s.place(ctx, request, template, hash)
+	return template, nil
+}
+
+// criteria are what the request asks of an agent.
+func (s *Sessions) criteria(request LaunchRequest, template models.Template) SelectionCriteria {
+	criteria := request.criteria(template)
+	// This replica sends nothing itself to an agent of another one.
+	criteria.AllowDisconnected = s.options.Replicas
+	return *criteria
+}
+
+// waits is how long the request may wait for an agent.
+func (s *Sessions) waits(request LaunchRequest) time.Duration {
+	if request.Wait != nil {
+		return *request.Wait
+	}
+	return s.options.WaitFor
 }
 
 // earlier finds what an earlier request with the same id launched. It looks
@@ -148,25 +173,23 @@ func (s *Sessions) earlier(ctx context.Context, request LaunchRequest, hash stri
 
 // place puts the session on an agent.
 func (s *Sessions) place(ctx context.Context, request LaunchRequest, template models.Template, hash string) (models.Session, bool, error) {
-	criteria := request.criteria(template)
-	// This replica sends nothing itself to an agent of another one.
-	criteria.AllowDisconnected = s.options.Replicas
-	wait := s.options.WaitFor
-	if request.Wait != nil {
-		wait = *request.Wait
-	}
+	wait := s.waits(request)
 	if s.queued.Load() && wait > 0 {
-		return s.queueUp(ctx, request, template, hash, wait, &models.Error{Code: models.CodeWaitingForAgent, Message: "others came first"})
+		return s.queueUp(ctx, request, template, hash, wait, &models.Error{Code: models.CodeWaitingForAgent, Message: "others wait already"})
 	}
-	var command models.AgentCommand
-	launched, err := s.placer.place(ctx, &placing{criteria: *criteria, launch: func(agent *AgentInfo) (db.Launch, error) {
+	one := &placing{criteria: s.criteria(request, template)}
+	one.launch = func(agent *AgentInfo) (db.Launch, error) {
 		launch, err := s.launch(request, template, agent, hash)
-		command = launch.Command
+		one.command = launch.Command
 		return launch, err
-	}})
+	}
+	launched, err := s.placer.place(ctx, one)
 	var refused *models.Error
 	if errors.As(err, &refused) && refused.Code == models.CodeNoSuitableAgent && refused.Retryable && wait > 0 && !errors.Is(err, errNoAgents) {
 		return s.queueUp(ctx, request, template, hash, wait, refused)
+	}
+	if refused != nil && refused.Code == models.CodeNoSuitableAgent {
+		s.refuse(ctx, request, one.verdicts)
 	}
 	if err != nil {
 		return models.Session{}, false, err
@@ -174,7 +197,7 @@ func (s *Sessions) place(ctx context.Context, request LaunchRequest, template mo
 	//failpoint:launch-committed
 	session := launched.Session
 	if !launched.Existed {
-		s.dispatcher.expect(command)
+		s.dispatcher.expect(one.command)
 		s.options.Logger.Info("session launched", "session", session.ID, "user", session.User,
 			"template", session.Template, "agent", session.AgentID)
 	}

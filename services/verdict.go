@@ -18,12 +18,16 @@ type Verdict struct {
 // explain gives a verdict for every candidate: the fit ones, best first, then
 // the others by id. It is pure as rank is.
 func explain(candidates []candidate, criteria SelectionCriteria, since time.Time, weights Weights) []Verdict {
-	best, rejected := rank(candidates, criteria, since, weights)
-	verdicts := make([]Verdict, 0, len(candidates))
+	return verdicts(rank(candidates, criteria, since, weights))
+}
+
+// verdicts are those of a ranking.
+func verdicts(best []ranked, rejected []Verdict) []Verdict {
+	all := make([]Verdict, 0, len(best)+len(rejected))
 	for _, c := range best {
-		verdicts = append(verdicts, Verdict{AgentID: c.ID, Score: &c.score})
+		all = append(all, Verdict{AgentID: c.ID, Score: &c.score})
 	}
-	return append(verdicts, rejected...)
+	return append(all, rejected...)
 }
 
 // CouldFit tells whether waiting could help: some agent can take the session,

@@ -6,13 +6,15 @@ import (
 
 // Register is the body of POST /api/v1/agents/register.
 type Register struct {
-	AgentID     string         `json:"agentId"`
-	Platform    string         `json:"platform"`
-	Region      string         `json:"region,omitempty"`
-	ClusterID   string         `json:"clusterId,omitempty"`
-	ClusterName string         `json:"clusterName,omitempty"`
-	Capacity    map[string]any `json:"capacity,omitempty"`
-	Metadata    map[string]any `json:"metadata,omitempty"`
+	AgentID     string `json:"agentId"`
+	Platform    string `json:"platform"`
+	Region      string `json:"region,omitempty"`
+	ClusterID   string `json:"clusterId,omitempty"`
+	ClusterName string `json:"clusterName,omitempty"`
+	// Labels are what selectors of sessions choose by.
+	Labels   map[string]string `json:"labels,omitempty"`
+	Capacity map[string]any    `json:"capacity,omitempty"`
+	Metadata map[string]any    `json:"metadata,omitempty"`
 }
 
 // Command asks the agent to do something. The same CommandID may come again:

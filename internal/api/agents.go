@@ -59,14 +59,15 @@ type AgentKey struct {
 // RegisterBody is what an agent says of itself. Keys that are not known here
 // are ignored: agents may be newer, and of other makers.
 type RegisterBody struct {
-	_           struct{}       `additionalProperties:"true"`
-	AgentID     string         `json:"agentId" minLength:"1" maxLength:"128" pattern:"^[A-Za-z0-9][A-Za-z0-9._-]*$" patternDescription:"letters, digits, dots, dashes and underscores"`
-	Platform    string         `json:"platform" minLength:"1" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" patternDescription:"without control characters" doc:"process, docker or kubernetes"`
-	Region      string         `json:"region,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" patternDescription:"without control characters"`
-	ClusterID   string         `json:"clusterId,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" patternDescription:"without control characters"`
-	ClusterName string         `json:"clusterName,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" patternDescription:"without control characters"`
-	Capacity    map[string]any `json:"capacity,omitempty" doc:"maxSessions (a number), cpu and memory (quantities), and more"`
-	Metadata    map[string]any `json:"metadata,omitempty"`
+	_           struct{}          `additionalProperties:"true"`
+	AgentID     string            `json:"agentId" minLength:"1" maxLength:"128" pattern:"^[A-Za-z0-9][A-Za-z0-9._-]*$" patternDescription:"letters, digits, dots, dashes and underscores"`
+	Platform    string            `json:"platform" minLength:"1" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" patternDescription:"without control characters" doc:"process, docker or kubernetes"`
+	Region      string            `json:"region,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" patternDescription:"without control characters"`
+	ClusterID   string            `json:"clusterId,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" patternDescription:"without control characters"`
+	ClusterName string            `json:"clusterName,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" patternDescription:"without control characters"`
+	Labels      map[string]string `json:"labels,omitempty" doc:"what selectors of sessions choose by"`
+	Capacity    map[string]any    `json:"capacity,omitempty" doc:"maxSessions and gpus (numbers), cpu and memory (quantities), and allocatable, an object of the same: what sessions may have"`
+	Metadata    map[string]any    `json:"metadata,omitempty"`
 }
 
 type registerInput struct {
@@ -149,10 +150,13 @@ func (a *agentRoutes) enrol(ctx context.Context, input *registerInput) (*registe
 			return nil, err
 		}
 	}
+	if err := models.ValidateLabels(body.Labels); err != nil {
+		return nil, err
+	}
 	agent, created, err := a.database.RegisterAgent(ctx, models.Agent{
 		ID: body.AgentID, Platform: body.Platform, Region: body.Region,
 		ClusterID: body.ClusterID, ClusterName: body.ClusterName,
-		Capacity: body.Capacity, Metadata: body.Metadata,
+		Labels: body.Labels, Capacity: body.Capacity, Metadata: body.Metadata,
 	}, a.now())
 	if err != nil {
 		return nil, err

@@ -183,6 +183,7 @@ GET /api/v1/sessions
 GET /api/v1/sessions/{id}
 GET /api/v1/sessions/{id}/commands
 GET /api/v1/sessions/{id}/events
+GET /api/v1/sessions/{id}/placement
 GET /api/v1/sessions/{id}/stream
 GET /api/v1/templates
 GET /api/v1/templates/{name}
@@ -198,6 +199,7 @@ POST /api/v1/agents/{id}/keys
 POST /api/v1/agents/{id}/uncordon
 POST /api/v1/login-links
 POST /api/v1/logout
+POST /api/v1/placements/explain
 POST /api/v1/sessions
 POST /api/v1/sessions/{id}/tickets
 `

@@ -25,14 +25,19 @@ type SessionParam struct {
 
 // LaunchBody is what to launch.
 type LaunchBody struct {
-	Template  string            `json:"template" minLength:"1" maxLength:"63" pattern:"^[a-z0-9][a-z0-9-]*$" patternDescription:"a template's name: lower case letters, digits and dashes" doc:"name of the template"`
-	ID        string            `json:"id,omitempty" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"lower case letters, digits and dashes, at most 63, not beginning with a dash" doc:"chosen by the caller, it makes this request safe to repeat; made up otherwise"`
-	Name      string            `json:"name,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" patternDescription:"without control characters" doc:"shown to people; the template's display name otherwise"`
-	Region    string            `json:"region,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" patternDescription:"without control characters" doc:"only agents of this region"`
-	ClusterID string            `json:"clusterId,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" patternDescription:"without control characters" doc:"only agents of this cluster"`
-	Platform  string            `json:"platform,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" patternDescription:"without control characters" doc:"only agents of this platform, e.g. process"`
-	Resources *models.Resources `json:"resources,omitempty" doc:"limits; the template's otherwise"`
-	Priority  int64             `json:"priority,omitempty" minimum:"-100" maximum:"100" doc:"comes before age among sessions that wait for an agent; higher first"`
+	Template          string            `json:"template" minLength:"1" maxLength:"63" pattern:"^[a-z0-9][a-z0-9-]*$" patternDescription:"a template's name: lower case letters, digits and dashes" doc:"name of the template"`
+	ID                string            `json:"id,omitempty" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"lower case letters, digits and dashes, at most 63, not beginning with a dash" doc:"chosen by the caller, it makes this request safe to repeat; made up otherwise"`
+	Name              string            `json:"name,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" patternDescription:"without control characters" doc:"shown to people; the template's display name otherwise"`
+	Region            string            `json:"region,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" patternDescription:"without control characters" doc:"only agents of this region"`
+	ClusterID         string            `json:"clusterId,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" patternDescription:"without control characters" doc:"only agents of this cluster"`
+	Platform          string            `json:"platform,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" patternDescription:"without control characters" doc:"only agents of this platform, e.g. process"`
+	Labels            string            `json:"labels,omitempty" maxLength:"4096" doc:"only agents with such labels, as Kubernetes writes selectors, e.g. disk=ssd,zone in (a,b),!spot"`
+	PreferredRegions  []string          `json:"preferredRegions,omitempty" maxItems:"32" doc:"regions that are liked; others will do"`
+	PreferredClusters []string          `json:"preferredClusters,omitempty" maxItems:"32" doc:"clusters that are liked; others will do"`
+	Strategy          models.Strategy   `json:"strategy,omitempty" enum:"least-loaded,bin-pack" doc:"the agent with the fewest sessions, or the one that is fullest afterwards; least-loaded otherwise"`
+	SpreadOver        models.Spread     `json:"spreadOver,omitempty" enum:"region,cluster" doc:"prefer the regions or clusters with fewer sessions"`
+	Resources         *models.Resources `json:"resources,omitempty" doc:"limits; the template's otherwise"`
+	Priority          int64             `json:"priority,omitempty" minimum:"-100" maximum:"100" doc:"comes before age among sessions that wait for an agent; higher first"`
 	// WaitSeconds is a pointer since 0 has a meaning.
 	WaitSeconds *int64 `json:"waitSeconds,omitempty" minimum:"0" maximum:"86400" doc:"how long to wait for an agent that could take the session; 600 otherwise, and 0 is not at all"`
 }
@@ -81,18 +86,26 @@ func (s *sessionRoutes) register(r *router) {
 	stop.DefaultStatus = http.StatusAccepted
 	register(r, stop, s.stop)
 
+	register(r, operation(accessUser, http.MethodGet, base+"/sessions/{id}/placement", "explain-session", tagSessions,
+		"Explain why a session is on its agent, waits, or was refused", http.StatusNotFound), s.placement)
+	explain := operation(accessUser, http.MethodPost, base+"/placements/explain", "explain-placement", tagSessions,
+		"Explain what would become of a launch, and launch nothing", append(bodyErrors(), http.StatusNotFound)...)
+	register(r, explain, s.explain)
 	register(r, operation(accessUser, http.MethodGet, base+"/sessions/{id}/commands", "list-session-commands", tagSessions,
 		"List what agents were told about a session", http.StatusNotFound), s.commands)
 	register(r, operation(accessUser, http.MethodGet, base+"/sessions/{id}/events", "list-session-events", tagSessions,
 		"List what happened to a session", http.StatusNotFound), s.events)
 }
 
-func (s *sessionRoutes) launch(ctx context.Context, input *launchInput) (*launchOutput, error) {
-	body := input.Body
+// request is the body as the user asks for it.
+func (body LaunchBody) request(owner models.User) (services.LaunchRequest, error) {
+	labels, err := models.ParseSelector(body.Labels)
 	request := services.LaunchRequest{
 		ID: body.ID, Name: body.Name, Template: body.Template,
-		Region: body.Region, ClusterID: body.ClusterID, Platform: body.Platform,
-		Priority: body.Priority, Owner: userOf(ctx),
+		Region: body.Region, ClusterID: body.ClusterID, Platform: body.Platform, Labels: labels,
+		Preferences: models.Preferences{Regions: body.PreferredRegions, Clusters: body.PreferredClusters,
+			Strategy: body.Strategy, SpreadOver: body.SpreadOver},
+		Priority: body.Priority, Owner: owner,
 	}
 	if body.WaitSeconds != nil {
 		wait := time.Duration(*body.WaitSeconds) * time.Second
@@ -100,6 +113,14 @@ func (s *sessionRoutes) launch(ctx context.Context, input *launchInput) (*launch
 	}
 	if body.Resources != nil {
 		request.Resources = *body.Resources
+	}
+	return request, err
+}
+
+func (s *sessionRoutes) launch(ctx context.Context, input *launchInput) (*launchOutput, error) {
+	request, err := input.Body.request(userOf(ctx))
+	if err != nil {
+		return nil, err
 	}
 	session, existed, err := s.sessions.Launch(ctx, request)
 	if err != nil {
@@ -163,6 +184,30 @@ func (s *sessionRoutes) show(ctx context.Context, input *SessionParam) (*output[
 		return nil, err
 	}
 	return &output[models.Session]{Body: session}, nil
+}
+
+func (s *sessionRoutes) placement(ctx context.Context, input *SessionParam) (*output[services.Explanation], error) {
+	explanation, owner, err := s.sessions.Explain(ctx, input.ID)
+	// A session that was refused is none, but its user may ask about it.
+	if user := userOf(ctx); user.Role != models.RoleAdmin && owner != user.ID && (err == nil || owner != "") {
+		err = models.Errorf(models.CodeSessionUnknown, "there is no session %q; GET %s/sessions lists yours", input.ID, base)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &output[services.Explanation]{Body: explanation}, nil
+}
+
+func (s *sessionRoutes) explain(ctx context.Context, input *launchInput) (*output[services.Explanation], error) {
+	request, err := input.Body.request(userOf(ctx))
+	if err != nil {
+		return nil, err
+	}
+	explanation, err := s.sessions.ExplainLaunch(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	return &output[services.Explanation]{Body: explanation}, nil
 }
 
 func (s *sessionRoutes) stop(ctx context.Context, input *SessionParam) (*output[models.Session], error) {

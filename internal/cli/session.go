@@ -23,14 +23,14 @@ func newSession(streams Streams) *cobra.Command {
 		Args: noArguments, RunE: func(command *cobra.Command, _ []string) error { return command.Help() },
 	}
 	caller.bind(command)
-	command.AddCommand(newLaunch(caller), newSessionList(caller), newSessionShow(caller), newSessionStop(caller), newSessionOpen(caller))
+	command.AddCommand(newLaunch(caller), newSessionList(caller), newSessionShow(caller), newSessionExplain(caller), newSessionStop(caller), newSessionOpen(caller))
 	return command
 }
 
 func newLaunch(caller *caller) *cobra.Command {
 	var request client.LaunchRequest
 	var resources client.Resources
-	var wait bool
+	var wait, explain bool
 	var timeout, patience time.Duration
 	command := &cobra.Command{
 		Use: "launch TEMPLATE", Short: "Launch a session",
@@ -46,6 +46,12 @@ func newLaunch(caller *caller) *cobra.Command {
 	flags.StringVar(&request.Region, "region", "", "only agents of this region")
 	flags.StringVar(&request.ClusterID, "cluster-id", "", "only agents of this cluster")
 	flags.StringVar(&request.Platform, "platform", "", "only agents of this platform, e.g. process")
+	flags.StringVar(&request.Labels, "labels", "", "only agents with such labels, e.g. disk=ssd,zone in (a,b),!spot")
+	flags.StringSliceVar(&request.PreferredRegions, "prefer-region", nil, "regions that are liked; others will do")
+	flags.StringSliceVar(&request.PreferredClusters, "prefer-cluster", nil, "clusters that are liked; others will do")
+	flags.StringVar(&request.Strategy, "strategy", "", "least-loaded, the agent with the fewest sessions, or bin-pack, the one that is fullest afterwards")
+	flags.StringVar(&request.SpreadOver, "spread-over", "", "region or cluster: prefer those with fewer sessions")
+	flags.BoolVar(&explain, "explain", false, "launch nothing, and say which agents could take it and why the others could not")
 	flags.StringVar(&resources.CPU, "cpu", "", "cores, e.g. 500m or 2; the template's otherwise")
 	flags.StringVar(&resources.Memory, "memory", "", "memory, e.g. 512Mi or 2Gi; the template's otherwise")
 	flags.Int64Var(&resources.GPUs, "gpus", 0, "whole GPUs; the template's otherwise")
@@ -53,7 +59,8 @@ func newLaunch(caller *caller) *cobra.Command {
 	flags.DurationVar(&patience, "agent-wait", 10*time.Minute, "how long the session may wait for an agent that can take it; 0 is not at all")
 	flags.BoolVar(&wait, "wait", false, "wait until it runs")
 	flags.DurationVar(&timeout, "timeout", 2*time.Minute, "how long to wait")
-	config.Prefix(flags, "session", "id", "name", "region", "cluster-id", "platform", "cpu", "memory", "gpus", "priority", "agent-wait")
+	config.Prefix(flags, "session", "id", "name", "region", "cluster-id", "platform", "cpu", "memory", "gpus", "priority", "agent-wait",
+		"labels", "prefer-region", "prefer-cluster", "strategy", "spread-over", "explain")
 	config.Describe(flags)
 	command.RunE = func(command *cobra.Command, args []string) error {
 		api, err := caller.connect(command)
@@ -67,6 +74,13 @@ func newLaunch(caller *caller) *cobra.Command {
 		if flags.Changed("agent-wait") || patience != 10*time.Minute {
 			seconds := int64(patience.Round(time.Second).Seconds())
 			request.WaitSeconds = &seconds
+		}
+		if explain {
+			explanation, err := api.ExplainLaunch(command.Context(), request)
+			if err != nil {
+				return caller.explain(command.Context(), err)
+			}
+			return caller.show(explanation, func(w io.Writer) error { return showExplanation(w, explanation) })
 		}
 		session, err := api.Launch(command.Context(), request)
 		if err == nil && session.Waiting() {

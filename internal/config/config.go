@@ -108,8 +108,9 @@ type Up struct {
 	Server
 	// MaxSessions limits the sessions at one time; 0 is no limit.
 	MaxSessions int
-	// Region is the local agent's.
-	Region string
+	// Region, Labels and Allocatable are the local agent's.
+	Region              string
+	Labels, Allocatable map[string]string
 }
 
 // NewUp gives the defaults.
@@ -145,6 +146,10 @@ type Agent struct {
 	Region, ClusterID, ClusterName string
 	// MaxSessions limits the sessions at one time; 0 is no limit.
 	MaxSessions int
+	// Labels are what selectors of sessions choose by.
+	Labels map[string]string
+	// Allocatable is what sessions may have together, by cpu, memory and gpus.
+	Allocatable map[string]string
 	Log         Log
 }
 

@@ -22,6 +22,7 @@ func (u *Up) Bind(flags *pflag.FlagSet) {
 	u.Server.Bind(flags)
 	flags.IntVar(&u.MaxSessions, "max-sessions", u.MaxSessions, "most sessions at one time on this machine; 0 is no limit")
 	flags.StringVar(&u.Region, "region", u.Region, "region of this machine")
+	bindPlacement(flags, &u.Labels, &u.Allocatable)
 }
 
 // Bind adds the flags.
@@ -34,8 +35,15 @@ func (a *Agent) Bind(flags *pflag.FlagSet) {
 	flags.StringVar(&a.ClusterID, "cluster-id", a.ClusterID, "cluster that this machine belongs to")
 	flags.StringVar(&a.ClusterName, "cluster-name", a.ClusterName, "the cluster's name for people")
 	flags.IntVar(&a.MaxSessions, "max-sessions", a.MaxSessions, "most sessions at one time on this machine; 0 is no limit")
+	bindPlacement(flags, &a.Labels, &a.Allocatable)
 	a.Log.Bind(flags)
 	Prefix(flags, "agent", "id", "key-file", "data-dir")
+}
+
+// bindPlacement adds the flags of what sessions are placed by.
+func bindPlacement(flags *pflag.FlagSet, labels, allocatable *map[string]string) {
+	flags.StringToStringVar(labels, "label", nil, "labels of this machine that sessions can ask for, e.g. disk=ssd,zone=a")
+	flags.StringToStringVar(allocatable, "allocatable", nil, "what sessions may have together, e.g. cpu=6,memory=12Gi,gpus=1; what is left out is not limited")
 }
 
 // Bind adds the flags.

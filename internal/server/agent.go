@@ -28,6 +28,9 @@ func newMachineAgent(configuration config.Agent, server *url.URL, key, version s
 	if configuration.DataDir, err = filepath.Abs(configuration.DataDir); err != nil {
 		return nil, fmt.Errorf("the agent's directory: %w", err)
 	}
+	if err := errors.Join(checkLabels(configuration.Labels), checkAllocatable(configuration.Allocatable)); err != nil {
+		return nil, err
+	}
 	held, err := lockDir(configuration.DataDir, "data-dir")
 	if err != nil {
 		return nil, err
@@ -44,7 +47,7 @@ func newMachineAgent(configuration config.Agent, server *url.URL, key, version s
 	made, err := agent.New(agent.Config{
 		Server: server, Key: key, AgentID: configuration.ID, Region: configuration.Region,
 		ClusterID: configuration.ClusterID, ClusterName: configuration.ClusterName,
-		MaxSessions: configuration.MaxSessions, Version: version, JournalPath: filepath.Join(configuration.DataDir, "journal"),
+		MaxSessions: configuration.MaxSessions, Labels: configuration.Labels, Allocatable: configuration.Allocatable, Version: version, JournalPath: filepath.Join(configuration.DataDir, "journal"),
 		Driver: sessions, Logger: logger,
 	})
 	if err != nil {
