@@ -109,7 +109,7 @@ func (s *Sessions) ExplainLaunch(ctx context.Context, request LaunchRequest) (Ex
 	switch {
 	case len(agents) > 0 && agents[0].Score != nil:
 		explanation.Outcome, explanation.AgentID = db.PlacementPlaced, agents[0].AgentID
-	case passesAlone(agents) && s.waits(request) > 0:
+	case CouldFit(agents) && s.waits(request) > 0:
 		explanation.Outcome = db.PlacementWaiting
 	}
 	return explanation, nil

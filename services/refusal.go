@@ -2,7 +2,6 @@ package services
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,16 +9,12 @@ import (
 	"github.com/streamspace/streamspace/models"
 )
 
-// errNoAgents is a fleet of which nothing is known, so that nothing says that
-// waiting helps.
-var errNoAgents = errors.New("there are no agents")
-
 // noSuitableAgent turns the verdicts on agents of which none is fit into an
 // error that a person can act on: how many agents were passed over for which
 // main reason, and the one thing to do that is nearest to a fit agent.
 func noSuitableAgent(criteria SelectionCriteria, rejected []Verdict) *models.Error {
 	if len(rejected) == 0 {
-		return &models.Error{Code: models.CodeNoSuitableAgent, Retryable: true, Err: errNoAgents,
+		return &models.Error{Code: models.CodeNoSuitableAgent, Retryable: true,
 			Message: "no agent has registered yet; start one with `streamspace agent`"}
 	}
 	nearest := slices.MinFunc(rejected, func(a, b Verdict) int {

@@ -174,10 +174,16 @@ func (s *Sessions) earlier(ctx context.Context, request LaunchRequest, hash stri
 // place puts the session on an agent.
 func (s *Sessions) place(ctx context.Context, request LaunchRequest, template models.Template, hash string) (models.Session, bool, error) {
 	wait := s.waits(request)
-	if s.queued.Load() && wait > 0 {
-		return s.queueUp(ctx, request, template, hash, wait, &models.Error{Code: models.CodeWaitingForAgent, Message: "others wait already"})
-	}
 	one := &placing{criteria: s.criteria(request, template)}
+	if s.queued.Load() && wait > 0 {
+		agents, err := s.selector.Explain(ctx, &one.criteria)
+		if err != nil {
+			return models.Session{}, false, err
+		}
+		if CouldFit(agents) {
+			return s.queueUp(ctx, request, template, hash, wait, &models.Error{Code: models.CodeWaitingForAgent, Message: "others wait already"})
+		}
+	}
 	one.launch = func(agent *AgentInfo) (db.Launch, error) {
 		launch, err := s.launch(request, template, agent, hash)
 		one.command = launch.Command
@@ -185,7 +191,7 @@ func (s *Sessions) place(ctx context.Context, request LaunchRequest, template mo
 	}
 	launched, err := s.placer.place(ctx, one)
 	var refused *models.Error
-	if errors.As(err, &refused) && refused.Code == models.CodeNoSuitableAgent && refused.Retryable && wait > 0 && !errors.Is(err, errNoAgents) {
+	if errors.As(err, &refused) && refused.Code == models.CodeNoSuitableAgent && wait > 0 && CouldFit(one.verdicts) {
 		return s.queueUp(ctx, request, template, hash, wait, refused)
 	}
 	if refused != nil && refused.Code == models.CodeNoSuitableAgent {
