@@ -147,7 +147,7 @@ func (w *watcher) sessions(ctx context.Context) ([]models.Session, error) {
 		}
 		sessions = append(sessions, items...)
 		if next == "" {
-			return sessions, nil
+			return sessions, queuePlaces(ctx, w.routes.database, pointers(sessions)...)
 		}
 		page.Cursor = next
 	}
@@ -176,6 +176,9 @@ func (w *watcher) hinted(ctx context.Context, sessionID string) error {
 	}
 	if session.UserID != w.user.ID {
 		return nil
+	}
+	if err := queuePlaces(ctx, w.routes.database, &session); err != nil {
+		return err
 	}
 	return w.tell(session)
 }
@@ -219,7 +222,15 @@ func (w *watcher) tell(session models.Session) error {
 
 func unchanged(a, b models.Session) bool {
 	return a.UpdatedAt.Equal(b.UpdatedAt) && a.State == b.State && a.DesiredState == b.DesiredState &&
-		a.Generation == b.Generation && a.Reason == b.Reason && a.AgentID == b.AgentID
+		a.Generation == b.Generation && a.Reason == b.Reason && a.AgentID == b.AgentID && place(a) == place(b)
+}
+
+// place is the session's in the queue, or none.
+func place(session models.Session) models.QueuePlace {
+	if session.Queue == nil {
+		return models.QueuePlace{}
+	}
+	return *session.Queue
 }
 
 // event writes one event. JSON has no line breaks of its own, so it is one

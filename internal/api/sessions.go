@@ -130,7 +130,7 @@ func (s *sessionRoutes) launch(ctx context.Context, input *launchInput) (*launch
 	if existed {
 		status = http.StatusOK
 	}
-	if err := s.queuePlaces(ctx, &session); err != nil {
+	if err := queuePlaces(ctx, s.database, &session); err != nil {
 		return nil, err
 	}
 	return &launchOutput{Status: status, Location: base + "/sessions/" + session.ID, Body: session}, nil
@@ -146,17 +146,21 @@ func (s *sessionRoutes) list(ctx context.Context, input *SessionQuery) (*listOut
 	}
 	sessions, next, err := s.database.Sessions(ctx, filter, input.page())
 	if err == nil {
-		all := make([]*models.Session, 0, len(sessions))
-		for i := range sessions {
-			all = append(all, &sessions[i])
-		}
-		err = s.queuePlaces(ctx, all...)
+		err = queuePlaces(ctx, s.database, pointers(sessions)...)
 	}
 	return listed(sessions, next, err)
 }
 
+func pointers(sessions []models.Session) []*models.Session {
+	all := make([]*models.Session, 0, len(sessions))
+	for i := range sessions {
+		all = append(all, &sessions[i])
+	}
+	return all
+}
+
 // queuePlaces tells of sessions that wait for an agent how many are before them.
-func (s *sessionRoutes) queuePlaces(ctx context.Context, sessions ...*models.Session) error {
+func queuePlaces(ctx context.Context, database *db.Database, sessions ...*models.Session) error {
 	var ids []string
 	for _, session := range sessions {
 		if session.Waiting() {
@@ -166,7 +170,7 @@ func (s *sessionRoutes) queuePlaces(ctx context.Context, sessions ...*models.Ses
 	if len(ids) == 0 {
 		return nil
 	}
-	places, all, err := s.database.WaitingPlaces(ctx, ids)
+	places, all, err := database.WaitingPlaces(ctx, ids)
 	for _, session := range sessions {
 		if place, waits := places[session.ID]; waits {
 			session.Queue = &models.QueuePlace{Place: place, Of: all}
@@ -178,7 +182,7 @@ func (s *sessionRoutes) queuePlaces(ctx context.Context, sessions ...*models.Ses
 func (s *sessionRoutes) show(ctx context.Context, input *SessionParam) (*output[models.Session], error) {
 	session, err := visible(ctx, s.database, input.ID)
 	if err == nil {
-		err = s.queuePlaces(ctx, &session)
+		err = queuePlaces(ctx, s.database, &session)
 	}
 	if err != nil {
 		return nil, err

@@ -48,5 +48,5 @@ test("times and counts are words", () => {
   expect(ago("2030-03-30T12:00:00Z", now)).toBe("2 days ago");
   expect(ago("nonsense", now)).toBe("");
   expect([count(1, "agent"), count(2, "agent")]).toEqual(["1 agent", "2 agents"]);
-  expect(stateLabel("pending")).toBe("Starting");
+  expect(stateLabel({ state: "pending" })).toBe("Starting");
 });

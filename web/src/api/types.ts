@@ -31,6 +31,10 @@ export interface Session {
   /** Whether launching the same again may succeed; it means something only in state failed. */
   retryable: boolean;
   agentId?: string;
+  /** When a session that waits for an agent gives up. */
+  waitUntil?: string;
+  /** The place of such a session among all that wait; 1 is next. */
+  queue?: { place: number; of: number };
   platform?: string;
   region?: string;
   resources: Resources;

@@ -21,8 +21,16 @@ test("the server's reason comes first, and what runs needs none", () => {
 
 test("every state has a word, and one of a newer server is its own", () => {
   const states: SessionState[] = ["pending", "running", "hibernating", "hibernated", "waking", "terminating", "terminated", "failed"];
-  expect(new Set(states.map(stateLabel)).size).toBe(states.length);
-  expect(stateLabel("migrating" as SessionState)).toBe("migrating");
+  expect(new Set(states.map((state) => stateLabel(session(state)))).size).toBe(states.length);
+  expect(stateLabel(session("migrating" as SessionState))).toBe("migrating");
+});
+
+test("what waits for an agent says its place", () => {
+  const waits = session("pending", { waitUntil: "2030-04-01T12:00:00Z", reason: "all are full", queue: { place: 3, of: 7 } });
+  expect(stateLabel(waits)).toBe("Waiting");
+  expect(stateLabel({ ...waits, agentId: "laptop" })).toBe("Starting");
+  expect(explain(waits)).toBe("2 sessions before it: all are full");
+  expect(explain({ ...waits, queue: { place: 1, of: 7 } })).toBe("It is next: all are full");
 });
 
 test("times are never in the future nor a zero", () => {

@@ -12,7 +12,8 @@ const stateWords: Record<SessionState, string> = {
 };
 
 /** The state in a person's words. */
-export function stateLabel(state: SessionState): string {
+export function stateLabel({ state, agentId, waitUntil }: Pick<Session, "state" | "agentId" | "waitUntil">): string {
+  if (state === "pending" && !agentId && waitUntil) return "Waiting";
   return stateWords[state] ?? state;
 }
 
@@ -21,6 +22,11 @@ export function stateLabel(state: SessionState): string {
  * way somewhere what it waits for. Undefined when there is nothing to explain.
  */
 export function explain(session: Session): string | undefined {
+  if (session.queue) {
+    const before = session.queue.place - 1;
+    const place = before === 0 ? "It is next" : `${count(before, "session")} before it`;
+    return `${place}${session.reason ? `: ${session.reason}` : "."}`;
+  }
   if (session.reason) return session.reason;
   const agent = session.agentId ? `agent ${session.agentId}` : undefined;
   switch (session.state) {

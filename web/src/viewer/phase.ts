@@ -56,7 +56,7 @@ export function judgePhase({ session, launch, missing, problem, link }: PhaseInp
   }
   if (session.state !== "running") {
     const asleep = session.state === "hibernated";
-    return { kind: "waiting", title: `${stateLabel(session.state)}${asleep ? "" : "…"}`, ...optional(explain(session), session.reasonCode), busy: !asleep };
+    return { kind: "waiting", title: `${stateLabel(session)}${asleep ? "" : "…"}`, ...optional(explain(session), session.reasonCode), busy: !asleep };
   }
   if (link?.kind === "live") return { kind: "live", title: "Connected", busy: false };
   if (link?.kind === "waiting" && link.problem?.status === 403) {

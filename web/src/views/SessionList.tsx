@@ -49,7 +49,7 @@ export function SessionList({ model, router, launch }: SessionListProps): JSX.El
         My sessions {live.length > 0 && <span class="count">{live.length}</span>}
       </h2>
       <p class="visually-hidden" role="status">
-        {live.map((session) => `${session.name}: ${stateLabel(session.state)}.`).join(" ")}
+        {live.map((session) => `${session.name}: ${stateLabel(session)}.`).join(" ")}
       </p>
       {known && live.length === 0 && <p class="empty">Nothing is running. Launch a session above; it keeps running when you close this page.</p>}
       {live.length > 0 && (
@@ -119,7 +119,7 @@ function SessionRow({ session, template, owner, now, open, stop, again }: Sessio
           </p>
         )}
       </div>
-      <StateBadge state={session.state} />
+      <StateBadge session={session} />
       <div class="row-actions">
         {ended ? (
           <button type="button" class="button small" onClick={again} disabled={template?.available === false} aria-label={`Launch ${session.name} again`}>
