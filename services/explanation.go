@@ -65,7 +65,7 @@ func (s *Sessions) Explain(ctx context.Context, sessionID string) (explanation E
 		return explanation, "", err
 	}
 	if err == nil && session.Waiting() {
-		one, err := s.placingOf(session)
+		one, err := s.placingOf(ctx, session)
 		if err != nil {
 			return explanation, "", err
 		}
@@ -100,7 +100,10 @@ func (s *Sessions) ExplainLaunch(ctx context.Context, request LaunchRequest) (Ex
 	if err != nil {
 		return Explanation{}, err
 	}
-	criteria := s.criteria(request, template)
+	criteria, err := s.criteria(ctx, request, template)
+	if err != nil {
+		return Explanation{}, err
+	}
 	agents, err := s.selector.Explain(ctx, &criteria)
 	if err != nil {
 		return Explanation{}, err

@@ -47,7 +47,7 @@ func TestPlacementsAreExplained(t *testing.T) {
 
 		w.ask("placed", w.owner, func(r *services.LaunchRequest) { r.Labels = fast })
 		placed := w.explain("placed")
-		if placed.Outcome != "placed" || placed.AgentID != "a" || placed.Agents[0].Score == nil || placed.Agents[0].Score.Total != 1 ||
+		if placed.Outcome != "placed" || placed.AgentID != "a" || placed.Agents[0].Score == nil || placed.Agents[0].Score.Parts["load"] != 1 ||
 			codes(placed)["b"] != models.RejectedLabels || placed.Left != 0 || !placed.At.Equal(w.clock.Now()) {
 			t.Errorf("placed: %+v", placed)
 		}

@@ -153,11 +153,19 @@ func pause(duration time.Duration) { <-time.After(duration) }
 func (p *placer) write(ctx context.Context, batch []*placing) (again []*placing) {
 	var chosen []*placing
 	var launches []db.Launch
+	users, err := p.userLoads(ctx, batch)
 	for _, one := range batch {
-		launch, err := p.decide(ctx, one)
+		var launch db.Launch
+		if err == nil {
+			launch, err = p.decide(ctx, one, users[one.criteria.UserID])
+		}
 		if err != nil {
 			one.finish(db.Launched{}, err)
+			err = nil
 			continue
+		}
+		if there := users[one.criteria.UserID]; there != nil {
+			there[launch.Session.AgentID]++
 		}
 		p.fleet.hold(launch.Session.AgentID, one.criteria.reserves())
 		chosen, launches = append(chosen, one), append(launches, launch)
@@ -166,6 +174,14 @@ func (p *placer) write(ctx context.Context, batch []*placing) (again []*placing)
 		return nil
 	}
 	launched, err := p.database.LaunchSessions(ctx, launches, p.options.now())
+	if err != nil && len(chosen) > 1 && models.CodeOf(err) != models.CodeUnavailable {
+		// One of them is what the database refuses, and not all.
+		for i, one := range chosen {
+			p.fleet.settle(launches[i].Session.AgentID, one.criteria.reserves(), false)
+			again = append(again, p.write(ctx, []*placing{one})...)
+		}
+		return again
+	}
 	for i, one := range chosen {
 		var outcome db.Launched
 		if err == nil {
@@ -189,6 +205,26 @@ func (p *placer) write(ctx context.Context, batch []*placing) (again []*placing)
 	return again
 }
 
+// userLoads counts where the sessions of those are who want theirs apart.
+func (p *placer) userLoads(ctx context.Context, batch []*placing) (map[string]map[string]int, error) {
+	var users []string
+	for _, one := range batch {
+		if one.criteria.UserID != "" {
+			users = append(users, one.criteria.UserID)
+		}
+	}
+	if len(users) == 0 {
+		return nil, nil
+	}
+	loads, err := p.database.UserLoads(ctx, users)
+	for _, user := range users {
+		if err == nil && loads[user] == nil {
+			loads[user] = map[string]int{}
+		}
+	}
+	return loads, err
+}
+
 // placeAll places sessions in the order given and tells what has become of each.
 // Those that lost a race have no agent yet, and no error.
 func (p *placer) placeAll(ctx context.Context, all []*placing) {
@@ -204,17 +240,17 @@ func (p *placer) placeAll(ctx context.Context, all []*placing) {
 
 // decide chooses an agent. Before it says that there is none it looks at the
 // fleet as it is now.
-func (p *placer) decide(ctx context.Context, one *placing) (db.Launch, error) {
+func (p *placer) decide(ctx context.Context, one *placing, userSessions map[string]int) (db.Launch, error) {
 	one.tries++
 	if err := p.fleet.refresh(ctx, time.Time{}); err != nil {
 		return db.Launch{}, err
 	}
-	agent, err := p.best(one)
+	agent, err := p.best(one, userSessions)
 	if err != nil {
 		if err := p.fleet.refresh(ctx, one.asked); err != nil {
 			return db.Launch{}, err
 		}
-		if agent, err = p.best(one); err != nil {
+		if agent, err = p.best(one, userSessions); err != nil {
 			return db.Launch{}, err
 		}
 	}
@@ -225,11 +261,15 @@ func (p *placer) decide(ctx context.Context, one *placing) (db.Launch, error) {
 	return launch, err
 }
 
-func (p *placer) best(one *placing) (*AgentInfo, error) {
+func (p *placer) best(one *placing, userSessions map[string]int) (*AgentInfo, error) {
 	if err := p.options.weights.Validate(); err != nil {
 		return nil, err
 	}
-	best, rejected := rank(p.fleet.candidates(), one.criteria, p.options.now().Add(-p.options.heartbeatWithin), p.options.weights)
+	candidates := p.fleet.candidates()
+	for i := range candidates {
+		candidates[i].userSessions = userSessions[candidates[i].ID]
+	}
+	best, rejected := rank(candidates, one.criteria, p.options.now().Add(-p.options.heartbeatWithin), p.options.weights)
 	one.verdicts = verdicts(best, rejected)
 	if len(best) == 0 {
 		return nil, noSuitableAgent(one.criteria, rejected)

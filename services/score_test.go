@@ -53,7 +53,7 @@ func TestPartsOfAScore(t *testing.T) {
 		"home":         {nil, wish(models.Preferences{HomeAgent: "a"}), `{"total":10,"parts":{"home":1}}`},
 		"another home": {nil, wish(models.Preferences{HomeAgent: "b"}), `{"total":0,"parts":{"home":0}}`},
 		"user": {func(c *candidate) { c.userSessions = 1 }, SelectionCriteria{UserID: "ann", IgnoreLoad: true},
-			`{"total":0.025,"parts":{"antiAffinity":0.5}}`},
+			`{"total":0.00005,"parts":{"antiAffinity":0.5}}`},
 		"image": {func(c *candidate) { c.Metadata = map[string]any{"images": []any{"desk"}} }, wish(models.Preferences{Image: "desk"}),
 			`{"total":0.3,"parts":{"image":1}}`},
 		// With the 2 sessions of the neighbour in the same region.

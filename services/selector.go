@@ -120,9 +120,16 @@ func (s *AgentSelector) look(ctx context.Context, criteria *SelectionCriteria) (
 	if err != nil {
 		return wanted, nil, err
 	}
+	var loads map[string]map[string]int
+	if wanted.UserID != "" {
+		if loads, err = s.database.UserLoads(ctx, []string{wanted.UserID}); err != nil {
+			return wanted, nil, err
+		}
+	}
 	candidates := make([]candidate, 0, len(agents))
 	for _, agent := range agents {
-		candidates = append(candidates, candidate{Agent: agent, connected: s.hub.IsAgentConnected(agent.ID)})
+		candidates = append(candidates, candidate{Agent: agent, connected: s.hub.IsAgentConnected(agent.ID),
+			userSessions: loads[wanted.UserID][agent.ID]})
 	}
 	return wanted, candidates, nil
 }

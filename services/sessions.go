@@ -139,11 +139,20 @@ func (s *Sessions) launchable(ctx context.Context, request LaunchRequest) (model
 }
 
 // criteria are what the request asks of an agent.
-func (s *Sessions) criteria(request LaunchRequest, template models.Template) SelectionCriteria {
-	criteria := request.criteria(template)
+func (s *Sessions) criteria(ctx context.Context, request LaunchRequest, template models.Template) (SelectionCriteria, error) {
+	return s.complete(ctx, *request.criteria(template), request.Owner.ID, template)
+}
+
+// complete adds to criteria what the control plane knows of whoever asks.
+func (s *Sessions) complete(ctx context.Context, criteria SelectionCriteria, userID string, template models.Template) (SelectionCriteria, error) {
 	// This replica sends nothing itself to an agent of another one.
 	criteria.AllowDisconnected = s.options.Replicas
-	return *criteria
+	criteria.UserID = userID
+	var err error
+	if template.Spec.PersistentHome {
+		criteria.Preferences.HomeAgent, err = s.database.HomeAgent(ctx, userID, template.Metadata.Name)
+	}
+	return criteria, err
 }
 
 // waits is how long the request may wait for an agent.
@@ -174,7 +183,11 @@ func (s *Sessions) earlier(ctx context.Context, request LaunchRequest, hash stri
 // place puts the session on an agent.
 func (s *Sessions) place(ctx context.Context, request LaunchRequest, template models.Template, hash string) (models.Session, bool, error) {
 	wait := s.waits(request)
-	one := &placing{criteria: s.criteria(request, template)}
+	criteria, err := s.criteria(ctx, request, template)
+	if err != nil {
+		return models.Session{}, false, err
+	}
+	one := &placing{criteria: criteria}
 	if s.queued.Load() && wait > 0 {
 		agents, err := s.selector.Explain(ctx, &one.criteria)
 		if err != nil {

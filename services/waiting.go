@@ -62,7 +62,7 @@ func (s *Sessions) PlaceWaiting(ctx context.Context) (placed int, err error) {
 	}
 	all := make([]*placing, 0, len(sessions))
 	for _, session := range sessions {
-		one, err := s.placingOf(session)
+		one, err := s.placingOf(ctx, session)
 		if err != nil {
 			return 0, err
 		}
@@ -88,16 +88,18 @@ func (s *Sessions) PlaceWaiting(ctx context.Context) (placed int, err error) {
 }
 
 // placingOf is a waiting session on its way to an agent.
-func (s *Sessions) placingOf(session models.Session) (*placing, error) {
+func (s *Sessions) placingOf(ctx context.Context, session models.Session) (*placing, error) {
 	var asked wish
 	if len(session.Placement) > 0 {
 		if err := json.Unmarshal(session.Placement, &asked); err != nil {
 			return nil, fmt.Errorf("read what session %q asked of its agent: %w", session.ID, err)
 		}
 	}
-	criteria := asked.criteria(session.ID, session.Spec, session.Resources)
-	criteria.AllowDisconnected = s.options.Replicas
-	one := &placing{criteria: *criteria}
+	criteria, err := s.complete(ctx, *asked.criteria(session.ID, session.Spec, session.Resources), session.UserID, session.Spec)
+	if err != nil {
+		return nil, err
+	}
+	one := &placing{criteria: criteria}
 	one.launch = func(agent *AgentInfo) (db.Launch, error) {
 		placed := session
 		placed.AgentID, placed.ClusterID, placed.Platform, placed.Region = agent.AgentID, agent.ClusterID, agent.Platform, agent.Region

@@ -19,8 +19,9 @@ type Weights struct {
 	// Home is 10 by default, more than all others together: a session is of
 	// little use without its home.
 	Home float64
-	// UserAntiAffinity is 0.05 by default, and keeps a user's sessions apart
-	// only where agents are nearly as good.
+	// UserAntiAffinity is 0.0001 by default, and keeps a user's sessions apart
+	// only where agents are as good: with up to 100 sessions on an agent, one
+	// session less elsewhere counts for more.
 	UserAntiAffinity float64
 	// Image is 0.3 by default.
 	Image float64
@@ -28,7 +29,7 @@ type Weights struct {
 
 // DefaultWeights are the weights that the zero value of SelectorOptions means.
 func DefaultWeights() Weights {
-	return Weights{Load: 1, PreferredRegion: 0.5, PreferredCluster: 0.5, Spread: 0.5, Home: 10, UserAntiAffinity: 0.05, Image: 0.3}
+	return Weights{Load: 1, PreferredRegion: 0.5, PreferredCluster: 0.5, Spread: 0.5, Home: 10, UserAntiAffinity: 0.0001, Image: 0.3}
 }
 
 // maxWeight keeps totals exact to the billionth that ties are decided by.
