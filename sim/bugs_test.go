@@ -15,7 +15,7 @@ import (
 )
 
 // bugSeeds is within how many seeds each planted bug must be found.
-const bugSeeds = 400
+const bugSeeds = 1000
 
 var bugs = flag.String("bugs", "some", `which planted bugs to try: some, all, or a part of a name`)
 
@@ -69,7 +69,7 @@ func TestPlantedBugs(t *testing.T) {
 				t.Fatalf("build: %v\n%s", err, said)
 			}
 			find := exec.CommandContext(t.Context(), binary, "-test.run", "^TestSeeds$",
-				"-test.timeout", "100s", "-seeds", fmt.Sprint(bugSeeds), "-stop-at", strings.Join(bug.Invariants, ","))
+				"-test.timeout", "200s", "-seeds", fmt.Sprint(bugSeeds), "-stop-at", strings.Join(bug.Invariants, ","))
 			find.Env = append(os.Environ(), "CI=")
 			said, err := find.CombinedOutput()
 			if err == nil {
