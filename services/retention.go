@@ -18,13 +18,15 @@ const (
 	// retentionPause is the rest between two pieces of a sweep, so that it takes
 	// a small part of the database's time however much there is to delete.
 	retentionPause = 100 * time.Millisecond
+	// placementBatch bounds the explanations of one piece.
+	placementBatch = 500
 )
 
 // RetentionOptions configure a Retention. The zero value of a field means its
 // default.
 type RetentionOptions struct {
-	// Keep is for how long commands that have ended are kept;
-	// DefaultKeepCommands.
+	// Keep is for how long commands that have ended, and the explanations of
+	// placements, are kept; DefaultKeepCommands.
 	Keep time.Duration
 	// Logger discards by default.
 	Logger *slog.Logger
@@ -32,7 +34,8 @@ type RetentionOptions struct {
 	Now func() time.Time
 }
 
-// Retention deletes commands that ended long ago, in small pieces. Several
+// Retention deletes commands that ended long ago, and the explanations of
+// placements that are as old, in small pieces. Several
 // replicas may do it at once.
 type Retention struct {
 	database *db.Database
@@ -107,6 +110,22 @@ func (r *Retention) sweep() {
 	}
 	if total > 0 {
 		r.options.Logger.Info("old commands were deleted", "commands", total, "endedBefore", before)
+	}
+	r.forgetPlacements(before)
+}
+
+// forgetPlacements removes why sessions that have ended, or were refused, were
+// placed as they were.
+func (r *Retention) forgetPlacements(before time.Time) {
+	for {
+		forgotten, err := r.database.ForgetPlacements(context.Background(), before, placementBatch)
+		if err != nil {
+			r.options.Logger.Error("forget old placements", "error", err)
+			return
+		}
+		if forgotten < placementBatch || !r.pause(retentionPause) {
+			return
+		}
 	}
 }
 

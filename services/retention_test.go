@@ -56,3 +56,37 @@ func TestCommandsThatEndedLongAgoAreDeleted(t *testing.T) {
 		}
 	})
 }
+
+// Why a session was placed is known for as long as it lives, and for a while.
+func TestOldPlacementsAreForgotten(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, database *db.Database) {
+		w := newWorld(t, database, services.DispatcherOptions{})
+		w.register(models.Agent{ID: "a"})
+		w.connect("a")
+		for _, id := range []string{"ended", "lives"} {
+			w.ask(id, w.owner)
+		}
+		_, _, err := w.sessions.Launch(t.Context(), services.LaunchRequest{ID: "refused", Template: "desk", Region: "mars", Owner: w.owner})
+		mustCode(t, err, models.CodeNoSuitableAgent)
+		w.exec("UPDATE sessions SET state = 'terminated' WHERE id = 'ended'")
+		w.clock.advance(2 * time.Hour)
+		w.ask("new", w.owner) // it waits: the agent's heartbeat is old by now
+		w.exec("UPDATE sessions SET state = 'failed' WHERE id = 'new'")
+		retention := services.NewRetention(database, services.RetentionOptions{Keep: time.Hour, Now: w.clock.Now})
+		var running sync.WaitGroup
+		running.Go(retention.Start)
+		known := func(id string) bool {
+			_, known, err := database.PlacementOf(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return known
+		}
+		w.await("the old ones are forgotten", func() bool { return !known("ended") && !known("refused") })
+		retention.Stop()
+		running.Wait()
+		if !known("lives") || !known("new") {
+			t.Errorf("of lives and new is known: %v, %v", known("lives"), known("new"))
+		}
+	})
+}

@@ -194,7 +194,7 @@ func (s *Sessions) place(ctx context.Context, request LaunchRequest, template mo
 			return models.Session{}, false, err
 		}
 		if CouldFit(agents) {
-			return s.queueUp(ctx, request, template, hash, wait, &models.Error{Code: models.CodeWaitingForAgent, Message: "others wait already"})
+			return s.queueUp(ctx, request, template, hash, wait, "others wait already", agents)
 		}
 	}
 	one.launch = func(agent *AgentInfo) (db.Launch, error) {
@@ -205,7 +205,7 @@ func (s *Sessions) place(ctx context.Context, request LaunchRequest, template mo
 	launched, err := s.placer.place(ctx, one)
 	var refused *models.Error
 	if errors.As(err, &refused) && refused.Code == models.CodeNoSuitableAgent && wait > 0 && CouldFit(one.verdicts) {
-		return s.queueUp(ctx, request, template, hash, wait, refused)
+		return s.queueUp(ctx, request, template, hash, wait, refused.Message, one.verdicts)
 	}
 	if refused != nil && refused.Code == models.CodeNoSuitableAgent {
 		s.refuse(ctx, request, one.verdicts)

@@ -16,20 +16,23 @@ const waitingBatch = 500
 
 // queueUp writes a session that waits for an agent, and has the queue looked
 // through: who comes later may be the first whom there is room for.
-func (s *Sessions) queueUp(ctx context.Context, request LaunchRequest, template models.Template, hash string, wait time.Duration, why *models.Error) (
+func (s *Sessions) queueUp(ctx context.Context, request LaunchRequest, template models.Template, hash string, wait time.Duration, why string, agents []Verdict) (
 	models.Session, bool, error) {
 	launch, err := s.launch(request, template, &AgentInfo{}, hash)
+	if err == nil {
+		launch.Verdicts, err = keep(agents)
+	}
 	if err != nil {
 		return models.Session{}, false, err
 	}
 	until := s.options.Now().Add(wait)
-	launch.Session.WaitUntil, launch.Session.Reason, launch.Session.ReasonCode = &until, why.Message, models.CodeWaitingForAgent
+	launch.Session.WaitUntil, launch.Session.Reason, launch.Session.ReasonCode = &until, why, models.CodeWaitingForAgent
 	session, existed, err := s.database.LaunchSession(ctx, launch, s.options.Now())
 	if err != nil || existed {
 		return session, existed, err
 	}
 	s.queued.Store(true)
-	s.options.Logger.Info("session waits for an agent", "session", session.ID, "user", session.User, "until", until, "reason", why.Message)
+	s.options.Logger.Info("session waits for an agent", "session", session.ID, "user", session.User, "until", until, "reason", why)
 	if _, err := s.PlaceWaiting(ctx); err != nil {
 		s.options.Logger.Error("look through the sessions that wait for an agent", "error", err)
 		return session, false, nil // the next pass will

@@ -11,7 +11,7 @@ func (s *Server) Bind(flags *pflag.FlagSet) {
 	flags.StringVar(&s.PublicURL, "public-url", s.PublicURL, "where users reach this server, when not at the listen address, e.g. behind a TLS proxy")
 	flags.IntVar(&s.Workers, "workers", s.Workers, "how many workers send commands to agents")
 	flags.IntVar(&s.Queue, "queue", s.Queue, "how many commands may wait in memory for a worker")
-	flags.DurationVar(&s.KeepCommands, "keep-commands", s.KeepCommands, "how long commands that have ended are kept, for looking into what happened")
+	flags.DurationVar(&s.KeepCommands, "keep-commands", s.KeepCommands, "how long commands that have ended, and why sessions were placed as they were, are kept")
 	flags.DurationVar(&s.TicketLife, "ticket-life", s.TicketLife, "how long a ticket for a stream is valid, at most 1m")
 	flags.DurationVar(&s.StopWithin, "stop-within", s.StopWithin, "how long an orderly stop may take")
 	s.Log.Bind(flags)
