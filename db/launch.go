@@ -256,7 +256,8 @@ func (l *launcher) insertSessions(ctx context.Context, fresh []int) (inserted []
 	return inserted, err
 }
 
-// placeSessions gives sessions that waited their agents.
+// placeSessions gives sessions that waited their agents. From here on, and not
+// from their launch, it counts how long they take to start.
 func (l *launcher) placeSessions(ctx context.Context, waited []int) error {
 	if len(waited) == 0 {
 		return nil
@@ -272,7 +273,7 @@ func (l *launcher) placeSessions(ctx context.Context, waited []int) error {
 		return err
 	}
 	placed, err := l.exec(ctx, `UPDATE sessions SET agent_id = u.agent_id, cluster_id = u.cluster_id, platform = u.platform,
-		region = u.region, reason = NULL, reason_code = NULL, attempts = attempts + 1, updated_at = $1
+		region = u.region, reason = NULL, reason_code = NULL, attempts = attempts + 1, updated_at = $1, state_since = $1
 		FROM `+source+` WHERE sessions.id = u.id AND sessions.state = 'pending' AND sessions.agent_id IS NULL`,
 		append([]any{d.at(l.now)}, args...)...)
 	if err == nil && int(placed) != len(waited) {

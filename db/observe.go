@@ -73,12 +73,14 @@ type StuckSession struct {
 }
 
 // StuckSessions lists sessions that have been in state since before the given
-// time, oldest first.
+// time, oldest first. Those that wait for an agent are not stuck: they have a
+// time of their own.
 func (d *Database) StuckSessions(ctx context.Context, state models.SessionState, before time.Time, limit int) ([]StuckSession, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	sessions, err := queryAll(ctx, d, "list stuck sessions", scanSession, `SELECT `+sessionColumns+sessionTables+
-		` WHERE s.state = $1 AND s.state_since < $2 ORDER BY s.state_since, s.id LIMIT $3`, string(state), d.at(before), limit)
+		` WHERE s.state = $1 AND s.state_since < $2 AND NOT (s.agent_id IS NULL AND s.wait_until IS NOT NULL)
+		ORDER BY s.state_since, s.id LIMIT $3`, string(state), d.at(before), limit)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +115,8 @@ func (d *Database) CountStuck(ctx context.Context, before map[models.SessionStat
 	counts := make(map[models.SessionState]int, len(before))
 	for state, since := range before {
 		var count int
-		if err := d.queryRow(ctx, `SELECT count(*) FROM sessions WHERE state = $1 AND state_since < $2`,
+		if err := d.queryRow(ctx, `SELECT count(*) FROM sessions WHERE state = $1 AND state_since < $2
+			AND NOT (agent_id IS NULL AND wait_until IS NOT NULL)`,
 			string(state), d.at(since)).Scan(&count); err != nil {
 			return nil, fmt.Errorf("count stuck sessions: %w", outage(err))
 		}

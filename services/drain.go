@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/streamspace/streamspace/db"
@@ -40,11 +39,7 @@ type Drainer struct {
 	database *db.Database
 	sessions *Sessions
 	options  DrainerOptions
-	stop     chan struct{}
-	stopOnce sync.Once
-	running  sync.WaitGroup
-	mu       sync.Mutex
-	begun    bool
+	loop     *loop
 }
 
 // NewDrainer makes a Drainer that stops sessions through sessions.
@@ -58,60 +53,23 @@ func NewDrainer(database *db.Database, sessions *Sessions, options DrainerOption
 	if options.Now == nil {
 		options.Now = time.Now
 	}
-	return &Drainer{database: database, sessions: sessions, options: options, stop: make(chan struct{})}
+	return &Drainer{database: database, sessions: sessions, options: options, loop: newLoop()}
 }
 
 // Start looks at once and then again and again. It blocks until Stop and the
 // end of the look in hand. After Stop it returns at once; further calls start
 // nothing and only wait.
 func (d *Drainer) Start() {
-	if !d.begin() {
-		<-d.stop
-		d.running.Wait()
-		return
-	}
-	defer d.running.Done()
-	for {
-		d.pass(context.Background())
-		timer := time.NewTimer(jittered(d.options.Every))
-		select {
-		case <-timer.C:
-		case <-d.stop:
-			timer.Stop()
-			return
+	d.loop.run(func() {
+		for more := true; more; more = d.loop.pause(jittered(d.options.Every), nil) {
+			d.pass(context.Background())
 		}
-	}
-}
-
-func (d *Drainer) begin() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.begun {
-		return false
-	}
-	d.begun = true
-	d.running.Add(1)
-	return true
+	})
 }
 
 // Stop ends Start and waits for the look in hand, which goes no further than
 // the session it is at. Calling it twice, or before Start, is safe.
-func (d *Drainer) Stop() {
-	d.mu.Lock()
-	d.begun = true
-	d.mu.Unlock()
-	d.stopOnce.Do(func() { close(d.stop) })
-	d.running.Wait()
-}
-
-func (d *Drainer) isStopped() bool {
-	select {
-	case <-d.stop:
-		return true
-	default:
-		return false
-	}
-}
+func (d *Drainer) Stop() { d.loop.stop() }
 
 // pass stops all that is left past its deadline. What could not be stopped is
 // tried again by the next pass.
@@ -124,7 +82,7 @@ func (d *Drainer) pass(ctx context.Context) {
 		}
 		failed := 0
 		for _, one := range overdue {
-			if d.isStopped() {
+			if d.loop.isStopped() {
 				return
 			}
 			if err := d.sessions.stopOverdue(ctx, one); err != nil {

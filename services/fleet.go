@@ -87,8 +87,10 @@ func (f *fleet) hold(agentID string, amount models.Amount) {
 	f.held[agentID] = f.held[agentID].Plus(amount)
 }
 
-// settle ends a hold: what was written is part of the picture from now on.
-func (f *fleet) settle(agentID string, amount models.Amount, written bool) {
+// settle ends a hold. What was written, from the time given on, becomes part of
+// a picture that is older; a later one may have it already, and having it twice
+// would keep sessions from room that there is. The zero time is nothing written.
+func (f *fleet) settle(agentID string, amount models.Amount, written time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	left := f.held[agentID].Minus(amount)
@@ -97,7 +99,7 @@ func (f *fleet) settle(agentID string, amount models.Amount, written bool) {
 	} else {
 		f.held[agentID] = left
 	}
-	if i, known := f.index[agentID]; known && written {
+	if i, known := f.index[agentID]; known && f.readAt.Before(written) {
 		f.agents[i].Reserved = f.agents[i].Reserved.Plus(amount)
 		f.agents[i].Sessions += int(amount.Sessions)
 	}

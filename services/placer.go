@@ -154,14 +154,16 @@ func (p *placer) write(ctx context.Context, batch []*placing) (again []*placing)
 	var chosen []*placing
 	var launches []db.Launch
 	users, err := p.userLoads(ctx, batch)
-	for _, one := range batch {
-		var launch db.Launch
-		if err == nil {
-			launch, err = p.decide(ctx, one, users[one.criteria.UserID])
+	if err != nil {
+		for _, one := range batch {
+			one.finish(db.Launched{}, err)
 		}
+		return nil
+	}
+	for _, one := range batch {
+		launch, err := p.decide(ctx, one, users[one.criteria.UserID])
 		if err != nil {
 			one.finish(db.Launched{}, err)
-			err = nil
 			continue
 		}
 		if there := users[one.criteria.UserID]; there != nil {
@@ -173,11 +175,12 @@ func (p *placer) write(ctx context.Context, batch []*placing) (again []*placing)
 	if len(chosen) == 0 {
 		return nil
 	}
+	begun := time.Now()
 	launched, err := p.database.LaunchSessions(ctx, launches, p.options.now())
 	if err != nil && len(chosen) > 1 && models.CodeOf(err) != models.CodeUnavailable {
 		// One of them is what the database refuses, and not all.
 		for i, one := range chosen {
-			p.fleet.settle(launches[i].Session.AgentID, one.criteria.reserves(), false)
+			p.fleet.settle(launches[i].Session.AgentID, one.criteria.reserves(), time.Time{})
 			again = append(again, p.write(ctx, []*placing{one})...)
 		}
 		return again
@@ -187,7 +190,11 @@ func (p *placer) write(ctx context.Context, batch []*placing) (again []*placing)
 		if err == nil {
 			outcome = launched[i]
 		}
-		p.fleet.settle(launches[i].Session.AgentID, one.criteria.reserves(), err == nil && outcome.Err == nil && !outcome.Existed)
+		var written time.Time
+		if err == nil && outcome.Err == nil && !outcome.Existed {
+			written = begun
+		}
+		p.fleet.settle(launches[i].Session.AgentID, one.criteria.reserves(), written)
 		code := models.CodeOf(errors.Join(err, outcome.Err))
 		switch {
 		case err != nil:

@@ -30,11 +30,7 @@ type Queue struct {
 	sessions *Sessions
 	options  QueueOptions
 	wake     chan struct{}
-	stop     chan struct{}
-	stopOnce sync.Once
-	running  sync.WaitGroup
-	mu       sync.Mutex
-	begun    bool
+	loop     *loop
 }
 
 // NewQueue makes a Queue.
@@ -42,7 +38,7 @@ func NewQueue(sessions *Sessions, options QueueOptions) *Queue {
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Queue{sessions: sessions, options: options, wake: make(chan struct{}, 1), stop: make(chan struct{})}
+	return &Queue{sessions: sessions, options: options, wake: make(chan struct{}, 1), loop: newLoop()}
 }
 
 // Wake says that there may be room. It never blocks.
@@ -53,59 +49,31 @@ func (q *Queue) Wake() {
 	}
 }
 
-// Start looks through the queue at once, at each Wake and now and then; it
-// blocks until Stop.
+// Start looks through the queue at once, at each Wake and now and then. It
+// blocks until Stop and the end of the pass in hand. After Stop it returns at
+// once; further calls start nothing and only wait.
 func (q *Queue) Start() {
-	q.mu.Lock()
-	if q.begun {
-		q.mu.Unlock()
-		return
-	}
-	q.begun = true
-	q.running.Add(1)
-	q.mu.Unlock()
-	defer q.running.Done()
-	following, cancel := context.WithCancel(context.Background())
-	var follower sync.WaitGroup
-	defer follower.Wait()
-	defer cancel()
-	if q.options.Feed != nil {
-		changes := q.options.Feed.Subscribe(following)
-		follower.Go(func() {
-			for range changes {
-				q.Wake()
+	q.loop.run(func() {
+		following, cancel := context.WithCancel(context.Background())
+		var follower sync.WaitGroup
+		defer follower.Wait()
+		defer cancel()
+		if q.options.Feed != nil {
+			changes := q.options.Feed.Subscribe(following)
+			follower.Go(func() {
+				for range changes {
+					q.Wake()
+				}
+			})
+		}
+		for more := true; more; more = q.loop.pause(queueAgain, nil) && q.loop.pause(jittered(queueEvery), q.wake) {
+			if _, err := q.sessions.PlaceWaiting(context.Background()); err != nil {
+				q.options.Logger.Error("place sessions that wait for an agent", "error", err)
 			}
-		})
-	}
-	for {
-		if _, err := q.sessions.PlaceWaiting(context.Background()); err != nil {
-			q.options.Logger.Error("place sessions that wait for an agent", "error", err)
 		}
-		if !q.rest(queueAgain, nil) || !q.rest(jittered(queueEvery), q.wake) {
-			return
-		}
-	}
-}
-
-// rest waits, for less when early comes, and gives false when the queue stops.
-func (q *Queue) rest(duration time.Duration, early <-chan struct{}) bool {
-	timer := time.NewTimer(duration)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-early:
-	case <-q.stop:
-		return false
-	}
-	return true
+	})
 }
 
 // Stop ends Start and waits for the pass in hand. Calling it twice, or before
 // Start, is safe.
-func (q *Queue) Stop() {
-	q.mu.Lock()
-	q.begun = true
-	q.mu.Unlock()
-	q.stopOnce.Do(func() { close(q.stop) })
-	q.running.Wait()
-}
+func (q *Queue) Stop() { q.loop.stop() }

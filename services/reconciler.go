@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/streamspace/streamspace/db"
@@ -59,12 +58,7 @@ type SessionReconciler struct {
 	options    ReconcilerOptions
 	limits     thresholds
 
-	stopChan chan struct{}
-	stopOnce sync.Once
-	running  sync.WaitGroup
-	mu       sync.Mutex
-	started  bool
-	stopped  bool
+	loop *loop
 }
 
 // NewSessionReconciler creates a new session reconciler with default options.
@@ -115,7 +109,7 @@ func NewSessionReconcilerWith(
 			agentGone: options.AgentGoneAfter,
 			giveUp:    options.GiveUpAfter,
 		},
-		stopChan: make(chan struct{}),
+		loop: newLoop(),
 	}
 }
 
@@ -147,55 +141,25 @@ func (r *SessionReconciler) before(now time.Time) map[models.SessionState]time.T
 // interval. It blocks until Stop and the end of the pass in hand. After Stop
 // it returns at once; further calls start nothing and only wait.
 func (r *SessionReconciler) Start() {
-	if !r.begin() {
-		<-r.stopChan
-		r.running.Wait()
-		return
-	}
-	defer r.running.Done()
-	watching := r.options.Now()
-	ticker := time.NewTicker(r.options.Interval)
-	defer ticker.Stop()
-	for {
-		r.pass(context.Background(), watching)
-		select {
-		case <-r.stopChan:
-			return
-		case <-ticker.C:
+	r.loop.run(func() {
+		watching := r.options.Now()
+		ticker := time.NewTicker(r.options.Interval)
+		defer ticker.Stop()
+		for {
+			r.pass(context.Background(), watching)
+			select {
+			case <-r.loop.stopping:
+				return
+			case <-ticker.C:
+			}
 		}
-	}
-}
-
-func (r *SessionReconciler) begin() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.started || r.stopped {
-		return false
-	}
-	r.started = true
-	r.running.Add(1)
-	return true
+	})
 }
 
 // Stop gracefully stops the reconciliation loop: it waits for the pass in
 // hand, which goes no further than the session it is at. Calling it twice, or
 // before Start, is safe.
-func (r *SessionReconciler) Stop() {
-	r.mu.Lock()
-	r.stopped = true
-	r.mu.Unlock()
-	r.stopOnce.Do(func() { close(r.stopChan) })
-	r.running.Wait()
-}
-
-func (r *SessionReconciler) isStopped() bool {
-	select {
-	case <-r.stopChan:
-		return true
-	default:
-		return false
-	}
-}
+func (r *SessionReconciler) Stop() { r.loop.stop() }
 
 // pass looks at every stuck session once. watching is since when this process
 // can have heard of agents.
@@ -216,7 +180,7 @@ func (r *SessionReconciler) pass(ctx context.Context, watching time.Time) {
 			r.options.Logger.Warn("more sessions are stuck than one pass takes", "state", state, "taken", len(stuck))
 		}
 		for _, one := range stuck {
-			if r.isStopped() {
+			if r.loop.isStopped() {
 				return
 			}
 			connected := one.Session.AgentID != "" && r.hub.IsAgentConnected(one.Session.AgentID)

@@ -3,7 +3,6 @@ package services
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/streamspace/streamspace/db"
@@ -40,11 +39,7 @@ type RetentionOptions struct {
 type Retention struct {
 	database *db.Database
 	options  RetentionOptions
-	stop     chan struct{}
-	stopOnce sync.Once
-	running  sync.WaitGroup
-	mu       sync.Mutex
-	begun    bool
+	loop     *loop
 }
 
 // NewRetention makes a Retention.
@@ -58,37 +53,23 @@ func NewRetention(database *db.Database, options RetentionOptions) *Retention {
 	if options.Now == nil {
 		options.Now = time.Now
 	}
-	return &Retention{database: database, options: options, stop: make(chan struct{})}
+	return &Retention{database: database, options: options, loop: newLoop()}
 }
 
-// Start sweeps at once and then again and again; it blocks until Stop.
+// Start sweeps at once and then again and again. It blocks until Stop and the
+// end of the piece in hand. After Stop it returns at once; further calls start
+// nothing and only wait.
 func (r *Retention) Start() {
-	r.mu.Lock()
-	if r.begun {
-		r.mu.Unlock()
-		return
-	}
-	r.begun = true
-	r.running.Add(1)
-	r.mu.Unlock()
-	defer r.running.Done()
-	for {
-		r.sweep()
-		if !r.pause(jittered(retentionEvery)) {
-			return
+	r.loop.run(func() {
+		for more := true; more; more = r.loop.pause(jittered(retentionEvery), nil) {
+			r.sweep()
 		}
-	}
+	})
 }
 
 // Stop ends Start and waits for the piece in hand. Calling it twice, or before
 // Start, is safe.
-func (r *Retention) Stop() {
-	r.mu.Lock()
-	r.begun = true
-	r.mu.Unlock()
-	r.stopOnce.Do(func() { close(r.stop) })
-	r.running.Wait()
-}
+func (r *Retention) Stop() { r.loop.stop() }
 
 // sweep deletes everything that is old enough.
 func (r *Retention) sweep() {
@@ -104,7 +85,7 @@ func (r *Retention) sweep() {
 		if place = next; place == 0 {
 			break
 		}
-		if !r.pause(retentionPause) {
+		if !r.loop.pause(retentionPause, nil) {
 			return
 		}
 	}
@@ -123,20 +104,8 @@ func (r *Retention) forgetPlacements(before time.Time) {
 			r.options.Logger.Error("forget old placements", "error", err)
 			return
 		}
-		if forgotten < placementBatch || !r.pause(retentionPause) {
+		if forgotten < placementBatch || !r.loop.pause(retentionPause, nil) {
 			return
 		}
-	}
-}
-
-// pause waits, and gives false when the retention stops.
-func (r *Retention) pause(duration time.Duration) bool {
-	timer := time.NewTimer(duration)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-r.stop:
-		return false
 	}
 }

@@ -232,3 +232,41 @@ func TestPassesAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// A session that has waited for long is not stuck, neither while it waits nor
+// once it is placed.
+func TestTimeSpentWaitingIsNotTimeSpentStarting(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, database *db.Database) {
+		w := newWorld(t, database, services.DispatcherOptions{})
+		w.register(models.Agent{ID: "a", Capacity: map[string]interface{}{"maxSessions": 1}})
+		agent := w.connect("a")
+		w.ask("runs", w.owner)
+		long := 3 * time.Hour
+		w.ask("waits", w.owner, func(r *services.LaunchRequest) { r.Wait = &long })
+		w.exec("UPDATE sessions SET state = 'running' WHERE id = 'runs'")
+		w.clock.advance(2 * time.Hour)
+		stuck, err := database.StuckSessions(t.Context(), models.SessionPending, w.clock.Now(), 10)
+		if err != nil || len(stuck) != 0 {
+			t.Errorf("%d sessions are stuck, %v", len(stuck), err)
+		}
+		counts, err := database.CountStuck(t.Context(), map[models.SessionState]time.Time{models.SessionPending: w.clock.Now()})
+		if err != nil || counts[models.SessionPending] != 0 {
+			t.Errorf("stuck are %v, %v", counts, err)
+		}
+		w.disconnect(agent)
+		w.connect("a")
+		w.exec("UPDATE sessions SET state = 'terminated' WHERE id = 'runs'")
+		if placed := w.placeWaiting(); placed != 1 {
+			t.Fatalf("%d were placed", placed)
+		}
+		w.reconcile().Stop()
+		if session := w.session("waits"); session.State != models.SessionPending || !session.StateSince.Equal(w.clock.Now().UTC().Truncate(time.Microsecond)) {
+			t.Errorf("it is %+v", session)
+		}
+		w.clock.advance(services.DefaultGiveUpAfter) // from now on it counts
+		stuck, err = database.StuckSessions(t.Context(), models.SessionPending, w.clock.Now(), 10)
+		if err != nil || len(stuck) != 1 {
+			t.Errorf("%d sessions are stuck, %v", len(stuck), err)
+		}
+	})
+}

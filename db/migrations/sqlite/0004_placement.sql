@@ -32,13 +32,3 @@ CREATE TABLE placements (
     at         text NOT NULL
 );
 CREATE INDEX placements_by_age ON placements (at);
-
--- Agents that fail to start a template, until they succeed.
-CREATE TABLE breakers (
-    agent_id text NOT NULL,
-    template text NOT NULL,
-    failures integer NOT NULL,
-    reason   text NOT NULL DEFAULT '',
-    retry_at text NOT NULL,
-    PRIMARY KEY (agent_id, template)
-);
