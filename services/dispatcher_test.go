@@ -341,7 +341,7 @@ func TestWhatNoWorkerHadTakenStaysPending(t *testing.T) {
 // forgotten, and none of what they say is lost.
 func TestASlowDatabaseHoldsAgentsBack(t *testing.T) {
 	w := newWorldWith(t, dbtest.SQLite(t, db.Options{}), services.DispatcherOptions{Window: 10_000},
-		websocket.Options{QueueSize: 10_000, StaleAfter: 200 * time.Millisecond, HeartbeatEvery: time.Hour})
+		websocket.Options{QueueSize: 10_000, StaleAfter: 700 * time.Millisecond, HeartbeatEvery: time.Hour})
 	w.register(models.Agent{ID: "a"})
 	agent := w.connect("a")
 	const count = 7000 // more than the recorder keeps
@@ -353,7 +353,7 @@ func TestASlowDatabaseHoldsAgentsBack(t *testing.T) {
 	var answering sync.WaitGroup
 	answering.Go(func() {
 		for n := range count {
-			if n%100 == 0 {
+			if n%10 == 0 {
 				agent.send(wire.TypeHeartbeat, wire.Heartbeat{Status: models.AgentOnline})
 			}
 			agent.send(wire.TypeComplete, wire.Complete{CommandID: agent.command().CommandID})
