@@ -16,6 +16,9 @@ type Launch struct {
 	Session models.Session
 	Command models.AgentCommand
 	Actor   string
+	// Requirements are what the agent must be; what it must have free comes from
+	// the session.
+	Requirements models.Requirements
 	// Waits tells that the session is in the table already and waits for an
 	// agent.
 	Waits bool
@@ -44,8 +47,8 @@ func (d *Database) LaunchSession(ctx context.Context, launch Launch, now time.Ti
 
 // LaunchSessions writes sessions, reservations, start commands and history of
 // many launches in one transaction of a few statements, and answers in their
-// order. Each reservation is guarded: the agent must be online and have room for
-// the session, otherwise models.CodeNoSuitableAgent, and nothing of that launch
+// order. Each reservation is guarded: the agent must be online, be what is
+// required and have room for the session, otherwise models.CodeNoSuitableAgent, and nothing of that launch
 // is written. A repeat of the same request gives the existing session; another
 // request with its id gives models.CodeSessionConflict. A session that was to
 // wait and does not any more gives models.CodeTransitionIllegal.
@@ -170,9 +173,10 @@ func (l *launcher) reserve(launch Launch) Launched {
 	if !known {
 		return Launched{Err: agentUnknown(launch.Session.AgentID)}
 	}
-	reserve := launch.Session.Resources.Reserves()
+	requirements, reserve := launch.Requirements, launch.Session.Resources.Reserves()
+	requirements.Reserve = reserve
 	// Who is connected and whose heartbeat is recent, the caller knows.
-	for _, rejection := range (models.Requirements{Reserve: reserve}).Reject(agent, models.Sight{Connected: true}) {
+	for _, rejection := range requirements.Reject(agent, models.Sight{Connected: true}) {
 		if rejection.Code != models.RejectedSilent {
 			return Launched{Err: &models.Error{Code: models.CodeNoSuitableAgent, Retryable: true,
 				Message: fmt.Sprintf("agent %q %s", agent.ID, rejection.Detail)}}

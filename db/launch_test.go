@@ -56,15 +56,21 @@ func TestLaunchWritesSessionCommandAndHistory(t *testing.T) {
 func TestLaunchNeedsAnAgentThatMayTakeIt(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		ctx := t.Context()
-		refusedLaunch := func(id, agentID string, code models.ErrorCode) {
+		refusedWith := func(id, agentID string, required models.Requirements, code models.ErrorCode) {
 			t.Helper()
-			_, _, err := w.LaunchSession(ctx, w.launch(id, agentID), noon)
+			launch := w.launch(id, agentID)
+			launch.Requirements = required
+			_, _, err := w.LaunchSession(ctx, launch, noon)
 			refused(t, err, code)
 			_, err = w.Session(ctx, id)
 			refused(t, err, models.CodeSessionUnknown)
 			_, err = w.Command(ctx, "start-"+id)
 			refused(t, err, models.CodeCommandUnknown)
 			equal(t, "history", w.history(id), nil)
+		}
+		refusedLaunch := func(id, agentID string, code models.ErrorCode) {
+			t.Helper()
+			refusedWith(id, agentID, models.Requirements{}, code)
 		}
 		refusedLaunch("s1", "nobody", models.CodeAgentUnknown)
 
@@ -84,8 +90,10 @@ func TestLaunchNeedsAnAgentThatMayTakeIt(t *testing.T) {
 		must(t, err)
 		refusedLaunch("s5", "b", models.CodeNoSuitableAgent) // draining
 
-		// A command id in use undoes the whole launch.
 		w.agent("c", 0)
+		refusedWith("s6", "c", models.Requirements{Region: "there"}, models.CodeNoSuitableAgent) // unfit
+
+		// A command id in use undoes the whole launch.
 		launch := w.launch("s6", "c")
 		launch.Command.CommandID = "start-s1"
 		_, _, err = w.LaunchSession(ctx, launch, noon)

@@ -200,7 +200,7 @@ func (p *placer) write(ctx context.Context, batch []*placing) (again []*placing)
 		case err != nil:
 			one.finish(db.Launched{}, err)
 		case (code == models.CodeNoSuitableAgent || code == models.CodeAgentUnknown) && one.tries < placements:
-			one.asked = time.Now() // the picture of the fleet was wrong
+			one.asked = time.Now()
 			again = append(again, one)
 		case code == models.CodeNoSuitableAgent || code == models.CodeAgentUnknown:
 			one.finish(db.Launched{}, &models.Error{Code: models.CodeNoSuitableAgent, Retryable: true, Err: outcome.Err,
@@ -248,8 +248,11 @@ func (p *placer) placeAll(ctx context.Context, all []*placing) {
 // decide chooses an agent. Before it says that there is none it looks at the
 // fleet as it is now.
 func (p *placer) decide(ctx context.Context, one *placing, userSessions map[string]int) (db.Launch, error) {
-	one.tries++
-	if err := p.fleet.refresh(ctx, time.Time{}); err != nil {
+	after := time.Time{}
+	if one.tries++; one.tries > 1 {
+		after = one.asked // what was decided on an older picture was wrong
+	}
+	if err := p.fleet.refresh(ctx, after); err != nil {
 		return db.Launch{}, err
 	}
 	agent, err := p.best(one, userSessions)
@@ -262,6 +265,7 @@ func (p *placer) decide(ctx context.Context, one *placing, userSessions map[stri
 		}
 	}
 	launch, err := one.launch(agent)
+	launch.Requirements = one.criteria.requirements()
 	if err == nil {
 		launch.Verdicts, err = keep(one.verdicts)
 	}

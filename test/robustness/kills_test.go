@@ -50,7 +50,7 @@ const (
 // waited for.
 func cases() []moment {
 	return []moment{
-		{point: "launch-uncommitted", of: controlPlane, hit: 2, sessions: 3},
+		{point: "launch-uncommitted", of: controlPlane, hit: 1, sessions: 3},
 		{point: "launch-committed", of: controlPlane, hit: 2, sessions: 3},
 		{point: "command-unsent", of: controlPlane, hit: 2, sessions: 3},
 		{point: "status-unwritten", of: controlPlane, hit: 1, sessions: 3},
