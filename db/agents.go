@@ -50,7 +50,9 @@ func scanAgent(row scanner) (models.Agent, error) {
 }
 
 // RegisterAgent writes what the agent says of itself. Status and epoch of a
-// known agent stay; a new one is offline. created tells which it was.
+// known agent stay; a new one is offline. What it failed to start is forgotten:
+// an agent registers when it begins to run, and may have been mended. created
+// tells which it was.
 func (d *Database) RegisterAgent(ctx context.Context, agent models.Agent, now time.Time) (stored models.Agent, created bool, err error) {
 	capacity, err := asJSON(agent.Capacity)
 	if err != nil {
@@ -77,6 +79,9 @@ func (d *Database) RegisterAgent(ctx context.Context, agent models.Agent, now ti
 			if _, err := t.exec(ctx, `UPDATE agents SET cluster_id = $2, cluster_name = $3, platform = $4, region = $5,
 				capacity = $6, metadata = $7, labels = $8, updated_at = $9 WHERE id = $1`,
 				agent.ID, agent.ClusterID, agent.ClusterName, agent.Platform, agent.Region, capacity, metadata, labels, d.at(now)); err != nil {
+				return err
+			}
+			if err := t.forgetBreakers(ctx, agent.ID); err != nil {
 				return err
 			}
 		}

@@ -294,7 +294,7 @@ func TestABatchOfTransitions(t *testing.T) {
 				t.Errorf("transition %d left %+v", i, got)
 			}
 		}
-		for id, state := range map[string]models.SessionState{"starting": models.SessionPending, "failing": models.SessionFailed, "stopping": models.SessionTerminated} {
+		for id, state := range map[string]models.SessionState{"starting": models.SessionPending, "failing": models.SessionPending, "stopping": models.SessionTerminated} {
 			if got := w.read(id); got.State != state {
 				t.Errorf("%s is %s", id, got.State)
 			}
@@ -305,7 +305,7 @@ func TestABatchOfTransitions(t *testing.T) {
 				t.Errorf("%s is %s", id, got.Status)
 			}
 		}
-		equal(t, "history", w.history("failing"), []string{">pending user:ann", "pending>failed agent:b"})
+		equal(t, "history", w.history("failing"), []string{">pending user:ann", "pending>pending agent:b"})
 	})
 }
 
@@ -435,8 +435,8 @@ func TestWhatEndsMakeOfSessions(t *testing.T) {
 		result := finish("start-failing", models.CommandFailed, func(f *ending) {
 			f.Error, f.Code, f.Retryable = "no Xvnc\x00 here", models.CodeNeedsMissing, true
 		})
-		is("failing", models.SessionFailed, "no Xvnc\ufffd here", models.CodeNeedsMissing)
-		if !result.Moved || !w.read("failing").Retryable || w.command("start-failing").ErrorMessage != "no Xvnc\ufffd here" {
+		is("failing", models.SessionPending, "agent \"a\" failed to start it: no Xvnc\ufffd here; another agent is looked for", models.CodeNeedsMissing)
+		if !result.Moved || w.read("failing").Failures[0].Reason != "no Xvnc\ufffd here" || w.command("start-failing").ErrorMessage != "no Xvnc\ufffd here" {
 			t.Fatalf("the result is %+v", result)
 		}
 

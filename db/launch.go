@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/streamspace/streamspace/models"
@@ -70,6 +72,8 @@ type launcher struct {
 
 	agents map[string]models.Agent
 	known  map[string]models.Session
+	// breakers are those of the agents, and probed those that a launch probes.
+	breakers, probed map[breakerKey]models.Breaker
 }
 
 func (l *launcher) run(ctx context.Context) error {
@@ -78,6 +82,9 @@ func (l *launcher) run(ctx context.Context) error {
 		return err
 	}
 	if l.known, err = l.lockSessions(ctx); err != nil {
+		return err
+	}
+	if err := l.readBreakers(ctx); err != nil {
 		return err
 	}
 	var fresh, waited []int
@@ -102,6 +109,9 @@ func (l *launcher) run(ctx context.Context) error {
 		return err
 	}
 	if err := l.savePlacements(ctx, written); err != nil {
+		return err
+	}
+	if err := l.saveBreakers(ctx, slices.Collect(maps.Values(l.probed))); err != nil {
 		return err
 	}
 	//failpoint:launch-uncommitted
@@ -137,6 +147,21 @@ func (l *launcher) lockAgents(ctx context.Context) (map[string]models.Agent, err
 		byID[agent.ID] = agent
 	}
 	return byID, err
+}
+
+// readBreakers reads what the agents keep failing at. Their rows are locked, so
+// that there is one probe at a time.
+func (l *launcher) readBreakers(ctx context.Context) error {
+	ids := make([]string, 0, len(l.agents))
+	for id := range l.agents {
+		ids = append(ids, id)
+	}
+	l.breakers, l.probed = map[breakerKey]models.Breaker{}, map[breakerKey]models.Breaker{}
+	breakers, err := queryIn(ctx, l.tx, "SELECT "+breakerColumns+" FROM breakers WHERE %s", "agent_id", ids, scanBreaker)
+	for _, breaker := range breakers {
+		l.breakers[keyOf(breaker)] = breaker
+	}
+	return err
 }
 
 func (l *launcher) lockSessions(ctx context.Context) (map[string]models.Session, error) {
@@ -175,8 +200,9 @@ func (l *launcher) reserve(launch Launch) Launched {
 	}
 	requirements, reserve := launch.Requirements, launch.Session.Resources.Reserves()
 	requirements.Reserve = reserve
+	breaker := l.breakers[breakerKey{agent.ID, launch.Session.Template}]
 	// Who is connected and whose heartbeat is recent, the caller knows.
-	for _, rejection := range requirements.Reject(agent, models.Sight{Connected: true}) {
+	for _, rejection := range requirements.Reject(agent, models.Sight{Connected: true, Failing: breaker.Blocks(l.now)}) {
 		if rejection.Code != models.RejectedSilent {
 			return Launched{Err: &models.Error{Code: models.CodeNoSuitableAgent, Retryable: true,
 				Message: fmt.Sprintf("agent %q %s", agent.ID, rejection.Detail)}}
@@ -185,6 +211,10 @@ func (l *launcher) reserve(launch Launch) Launched {
 	agent.Reserved = agent.Reserved.Plus(reserve)
 	agent.Sessions++
 	l.agents[agent.ID] = agent
+	if breaker.Open(l.now) {
+		breaker = breaker.Probed(l.now)
+		l.breakers[keyOf(breaker)], l.probed[keyOf(breaker)] = breaker, breaker
+	}
 	return Launched{}
 }
 

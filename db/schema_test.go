@@ -95,7 +95,9 @@ func TestADatabaseOfEachEarlierBuildIsBroughtForward(t *testing.T) {
 				w.sql("INSERT INTO agent_commands (command_id, agent_id, action, status, created_at) VALUES ('c', 'a', 'x', 'pending', %s)", at)
 
 				w.sql("INSERT INTO agents (id, platform, status, created_at, updated_at) VALUES ('a', 'docker', 'online', %s, %s)", at, at)
-
+				if have >= 5 {
+					w.sql("UPDATE agents SET connected = true")
+				}
 				must(t, w.Migrate(t.Context()))
 				if done := steps(t, w.Database); len(done) != len(entries) || done[len(done)-1] != len(entries) {
 					t.Fatalf("the steps are %v", done)

@@ -2,7 +2,9 @@ package db
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -78,13 +80,16 @@ func (d *Database) WriteTransitions(ctx context.Context, transitions []Transitio
 }
 
 // transitionWriter is one transaction of WriteTransitions. It locks agents,
-// sessions, commands, in this order and each in the order of their ids, as
+// sessions, breakers, commands, in this order and each in the order of their ids, as
 // every transaction does.
 type transitionWriter struct {
 	*tx
 	transitions []Transition
 	written     []Written
 	now         time.Time
+	// breakers are those of the sessions' agents and templates, and learned
+	// those that are to be written.
+	breakers, learned map[breakerKey]models.Breaker
 }
 
 func (w *transitionWriter) run(ctx context.Context) error {
@@ -179,10 +184,24 @@ func (w *transitionWriter) readCommands(ctx context.Context) (map[string]models.
 
 // lockSessions reads what a consequence depends on and changes.
 func (w *transitionWriter) lockSessions(ctx context.Context, ids []string) (map[string]*models.Session, error) {
-	found, err := queryIn(ctx, w.tx, `SELECT id, state, desired_state, generation, reason, reason_code, retryable, agent_id, state_since
-		FROM sessions WHERE %s ORDER BY id`+w.database.forUpdate(), "id", ids, func(row scanner) (s models.Session, err error) {
-		return s, row.Scan(&s.ID, text(&s.State), text(&s.DesiredState), &s.Generation, text(&s.Reason), text(&s.ReasonCode),
-			&s.Retryable, text(&s.AgentID), timeColumn{&s.StateSince})
+	lock := ""
+	if w.database.engine == Postgres {
+		lock = " FOR UPDATE OF s"
+	}
+	w.breakers, w.learned = map[breakerKey]models.Breaker{}, map[breakerKey]models.Breaker{}
+	found, err := queryIn(ctx, w.tx, `SELECT s.id, s.template, s.state, s.desired_state, s.generation, s.reason, s.reason_code, s.retryable,
+			s.agent_id, s.wait_until, s.failures, s.state_since, b.failures, b.failed_at, b.retry_at
+		FROM sessions s LEFT JOIN breakers b ON b.agent_id = s.agent_id AND b.template = s.template
+		WHERE %s ORDER BY s.id`+lock, "s.id", ids, func(row scanner) (s models.Session, err error) {
+		var failures sql.NullInt64
+		var b models.Breaker
+		err = row.Scan(&s.ID, &s.Template, text(&s.State), text(&s.DesiredState), &s.Generation, text(&s.Reason), text(&s.ReasonCode),
+			&s.Retryable, text(&s.AgentID), optionalTime{&s.WaitUntil}, jsonColumn{&s.Failures}, timeColumn{&s.StateSince},
+			&failures, timeColumn{&b.FailedAt}, timeColumn{&b.RetryAt})
+		if b.AgentID, b.Template, b.Failures = s.AgentID, s.Template, failures.Int64; failures.Valid {
+			w.breakers[keyOf(b)] = b
+		}
+		return s, err
 	})
 	sessions := make(map[string]*models.Session, len(found))
 	for _, session := range found {
@@ -272,6 +291,9 @@ func (w *transitionWriter) applyEnds(ctx context.Context, legal []int, changed m
 	if err := w.saveSessions(ctx, touched, before, sessions); err != nil {
 		return err
 	}
+	if err := w.saveBreakers(ctx, slices.Collect(maps.Values(w.learned))); err != nil {
+		return err
+	}
 	return w.recordAll(ctx, events)
 }
 
@@ -280,7 +302,8 @@ func (w *transitionWriter) applyEnds(ctx context.Context, legal []int, changed m
 func (w *transitionWriter) applyEnd(transition Transition, result *Written, session *models.Session) (event models.Event, changes bool) {
 	end := transition.End
 	outcome := models.Outcome{Action: result.Command.Action, Generation: result.Command.Generation,
-		Completed: end.Status == models.CommandCompleted, Reason: end.Error, Code: end.Code, Retryable: end.Retryable}
+		Completed: end.Status == models.CommandCompleted, Reason: end.Error, Code: end.Code, Retryable: end.Retryable,
+		Said: transition.Epoch != 0}
 	if end.Result != nil {
 		if named, ok := (*end.Result)["state"].(string); ok {
 			outcome.State = models.SessionState(named)
@@ -291,16 +314,56 @@ func (w *transitionWriter) applyEnd(transition Transition, result *Written, sess
 		return event, false
 	}
 	from := session.State
-	session.State, session.Reason, session.ReasonCode, session.Retryable = next.State, next.Reason, next.Code, next.Retryable
-	if session.State == from {
-		return event, true
-	}
-	result.Moved = true
 	actor := "agent:" + transition.AgentID
 	if transition.Epoch == 0 {
 		actor = "system"
 	}
+	if outcome.Action == models.ActionStartSession && outcome.Said {
+		w.learn(*session, outcome)
+	}
+	if outcome.Action == models.ActionStartSession && !outcome.Completed {
+		session.Failures = append(session.Failures, models.StartFailure{AgentID: transition.AgentID, Reason: outcome.Reason, Code: outcome.Code,
+			Retryable: outcome.Retryable, At: w.now.UTC().Truncate(time.Microsecond)})
+		next.Reason = session.FailedStarts()
+	}
+	session.State, session.Reason, session.ReasonCode, session.Retryable = next.State, next.Reason, next.Code, next.Retryable
+	if next.Elsewhere {
+		w.sendElsewhere(session)
+	}
+	if session.State == from && !next.Elsewhere {
+		return event, true
+	}
+	result.Moved = true
 	return sessionEvent(*session, from, actor, w.now), true
+}
+
+// learn counts starts that fail against the agent and the template; one that
+// succeeds ends the count.
+func (w *transitionWriter) learn(session models.Session, outcome models.Outcome) {
+	key := breakerKey{session.AgentID, session.Template}
+	breaker, known := w.breakers[key]
+	switch {
+	case outcome.Completed && known:
+		breaker.Failures = 0
+	case outcome.Completed || outcome.Code == models.CodeInvalidRequest:
+		return
+	default:
+		breaker.AgentID, breaker.Template = session.AgentID, session.Template
+		breaker = breaker.Failed(w.now)
+	}
+	w.breakers[key], w.learned[key] = breaker, breaker
+}
+
+// sendElsewhere has a session that its agent could not start wait for another
+// one. Its generation rises, so that nothing that is still said of the failed
+// start touches the next one.
+func (w *transitionWriter) sendElsewhere(session *models.Session) {
+	session.Reason = fmt.Sprintf("agent %q failed to start it: %s; another agent is looked for",
+		session.AgentID, session.Failures[len(session.Failures)-1].Reason)
+	session.AgentID, session.Generation = "", session.Generation+1
+	if until := w.now.Add(models.TryElsewhereFor).UTC().Truncate(time.Microsecond); session.WaitUntil == nil || session.WaitUntil.Before(until) {
+		session.WaitUntil = &until
+	}
 }
 
 // saveSessions writes the sessions that changed. Their rows are locked, so
@@ -311,7 +374,8 @@ func (w *transitionWriter) saveSessions(ctx context.Context, touched map[string]
 	}
 	d := w.database
 	rows := &batch{columns: []batchColumn{{"id", "text"}, {"before", "text"}, {"state", "text"}, {"desired_state", "text"},
-		{"reason", "text"}, {"reason_code", "text"}, {"retryable", "boolean"}, {"state_since", "timestamptz"}}}
+		{"reason", "text"}, {"reason_code", "text"}, {"retryable", "boolean"}, {"state_since", "timestamptz"},
+		{"agent_id", "text"}, {"generation", "bigint"}, {"wait_until", "timestamptz"}, {"failures", "text"}}}
 	for id := range touched {
 		session := sessions[id]
 		session.UpdatedAt = w.now.UTC().Truncate(time.Microsecond)
@@ -321,8 +385,13 @@ func (w *transitionWriter) saveSessions(ctx context.Context, touched map[string]
 		if session.State == models.SessionTerminated {
 			session.DesiredState = models.DesiredTerminated
 		}
+		failures, err := asJSON(session.Failures)
+		if err != nil {
+			return err
+		}
 		rows.add(id, string(before[id]), string(session.State), string(session.DesiredState), orNull(session.Reason),
-			orNull(session.ReasonCode), session.Retryable, d.at(session.StateSince))
+			orNull(session.ReasonCode), session.Retryable, d.at(session.StateSince), orNull(session.AgentID), session.Generation,
+			d.atOptional(session.WaitUntil), failures)
 		w.sessionChanged(id)
 	}
 	slices.Sort(w.changed)
@@ -330,8 +399,16 @@ func (w *transitionWriter) saveSessions(ctx context.Context, touched map[string]
 	if err != nil {
 		return err
 	}
+	cast := ""
+	if d.engine == Postgres {
+		cast = "::jsonb"
+	}
 	saved, err := w.exec(ctx, `UPDATE sessions SET state = u.state, desired_state = u.desired_state, reason = u.reason,
-		reason_code = u.reason_code, retryable = u.retryable, updated_at = $1, state_since = u.state_since
+		reason_code = u.reason_code, retryable = u.retryable, updated_at = $1, state_since = u.state_since,
+		agent_id = u.agent_id, generation = u.generation, wait_until = u.wait_until, failures = u.failures`+cast+`,
+		cluster_id = CASE WHEN u.agent_id IS NULL THEN NULL ELSE cluster_id END,
+		platform = CASE WHEN u.agent_id IS NULL THEN NULL ELSE platform END,
+		region = CASE WHEN u.agent_id IS NULL THEN NULL ELSE region END
 		FROM `+source+` WHERE sessions.id = u.id AND sessions.state = u.before`, append([]any{d.at(w.now)}, args...)...)
 	if err == nil && int(saved) != len(touched) {
 		return models.Errorf(models.CodeTransitionIllegal, "%d of %d sessions changed while they were locked", len(touched)-int(saved), len(touched))

@@ -11,6 +11,9 @@ type Outcome struct {
 	Reason    string
 	Code      ErrorCode
 	Retryable bool
+	// Said tells that the agent itself says so, who then knows that nothing runs
+	// there.
+	Said bool
 }
 
 // Consequence is what becomes of a session.
@@ -19,6 +22,8 @@ type Consequence struct {
 	Reason    string
 	Code      ErrorCode
 	Retryable bool
+	// Elsewhere tells that the session is to be placed on another agent.
+	Elsewhere bool
 }
 
 // completedStates is where a session is once the action has happened.
@@ -33,7 +38,8 @@ var completedStates = map[string]SessionState{
 // and whether anything at all. It never asks for an illegal transition. An
 // outcome of an older generation changes nothing: a start that completes after
 // a stop was asked for leaves the session terminating. A failed stop leaves the
-// state and gives the reason, and reconciliation tries again.
+// state and gives the reason, and reconciliation tries again. A session that its
+// agent could not start stays pending as long as other agents may be tried.
 func (o Outcome) Consequence(session Session) (Consequence, bool) {
 	if session.State.Terminal() || (o.Generation != 0 && o.Generation < session.Generation) {
 		return Consequence{}, false
@@ -43,6 +49,9 @@ func (o Outcome) Consequence(session Session) (Consequence, bool) {
 		if o.Action == ActionStartSession || o.Action == ActionWakeSession {
 			failed.State = SessionFailed
 		}
+		if o.elsewhere(session) {
+			failed.State, failed.Elsewhere = SessionPending, true
+		}
 		return failed, true
 	}
 	for _, next := range []SessionState{o.State, completedStates[o.Action]} {
@@ -51,4 +60,11 @@ func (o Outcome) Consequence(session Session) (Consequence, bool) {
 		}
 	}
 	return Consequence{}, false
+}
+
+// elsewhere tells whether another agent may succeed with a start that has
+// failed. What was asked for is as wrong there.
+func (o Outcome) elsewhere(session Session) bool {
+	return o.Action == ActionStartSession && o.Said && session.State == SessionPending && session.DesiredState == DesiredRunning &&
+		len(session.Failures)+1 < MaxPlacements && o.Code != CodeInvalidRequest
 }

@@ -30,7 +30,7 @@ type Requirements struct {
 type RejectionCode string
 
 // The rejection codes, in the order in which they are looked at. Those up to
-// RejectedNeeds stay however long one waits, as long as the agent is as it is.
+// RejectedAvoided stay however long one waits, as long as the agent is as it is.
 const (
 	RejectedPlatform  RejectionCode = "wrong_platform"
 	RejectedCluster   RejectionCode = "wrong_cluster"
@@ -60,7 +60,7 @@ func RejectionCodes() []RejectionCode {
 // Lasting tells whether waiting does not help.
 func (c RejectionCode) Lasting() bool {
 	switch c {
-	case RejectedPlatform, RejectedCluster, RejectedRegion, RejectedLabels, RejectedSize, RejectedNeeds:
+	case RejectedPlatform, RejectedCluster, RejectedRegion, RejectedLabels, RejectedSize, RejectedNeeds, RejectedAvoided:
 		return true
 	}
 	return false

@@ -89,7 +89,7 @@ func TestPlatformAndPlatformsBothCount(t *testing.T) {
 
 func TestLasting(t *testing.T) {
 	lasting := map[models.RejectionCode]bool{"wrong_platform": true, "wrong_cluster": true, "wrong_region": true,
-		"labels_differ": true, "too_small": true, "needs_missing": true}
+		"labels_differ": true, "too_small": true, "needs_missing": true, "failed_before": true}
 	for _, code := range models.RejectionCodes() {
 		if code.Lasting() != lasting[code] {
 			t.Errorf("%s is lasting: %v", code, code.Lasting())

@@ -98,7 +98,8 @@ type Session struct {
 	State        SessionState `json:"state"`
 	DesiredState DesiredState `json:"desiredState"`
 	// Generation is the version of the desired state: 1 at launch, one more
-	// with each stop, hibernate or wake.
+	// with each stop, hibernate or wake, and when an agent could not start the
+	// session and another one is to.
 	Generation int64 `json:"generation"`
 	// Reason says in plain words why the session is where it is; ReasonCode is
 	// the stable code of the same. Both are empty while all goes as asked.
@@ -127,6 +128,9 @@ type Session struct {
 	Queue *QueuePlace `json:"queue,omitempty"`
 	// Attempts counts the agents that the session was placed on.
 	Attempts int64 `json:"attempts,omitempty" doc:"agents that the session was placed on so far"`
+
+	// Failures are the agents on which it has failed to start, in that order.
+	Failures []StartFailure `json:"failures,omitempty" doc:"agents on which it has failed to start, in that order"`
 
 	// Placement is what was asked of its agent, for placing it later or again.
 	Placement json.RawMessage `json:"-"`

@@ -38,6 +38,9 @@ type SelectionCriteria struct {
 	Needs []models.Need
 	// Reserve is what the session takes. Its Sessions are 1 by default.
 	Reserve models.Amount
+	// Template is what is to run, so that agents that keep failing to start it
+	// are passed over (optional)
+	Template string
 	// Avoid lists agents on which the session has failed to start.
 	Avoid []string
 	// Preferences make one fit agent better than another.

@@ -72,8 +72,12 @@ func TestAFailedStartFailsTheSessionWithTheAgentsReason(t *testing.T) {
 	start := agent.command()
 	agent.send(wire.TypeFailed, wire.Failed{CommandID: start.CommandID, Error: "no\x00 Xvnc " + strings.Repeat("é", 2000),
 		Code: models.CodeNeedsMissing})
-	session := w.awaitSession("one", models.SessionFailed)
-	if !strings.HasPrefix(session.Reason, "no Xvnc é") || len(session.Reason) > 1100 || session.ReasonCode != models.CodeNeedsMissing {
+	w.await("the session looks for another agent", func() bool { return w.session("one").AgentID == "" })
+	if _, err := w.sessions.PlaceWaiting(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	session := w.session("one")
+	if session.State != models.SessionFailed || !strings.HasPrefix(session.Reason, "no Xvnc é") || len(session.Reason) > 1100 || session.ReasonCode != models.CodeNeedsMissing {
 		t.Errorf("failed with %q (%s)", session.Reason, session.ReasonCode)
 	}
 }

@@ -21,11 +21,14 @@ const staleFactor = 20
 type fleet struct {
 	database *db.Database
 	hub      *websocket.AgentHub
+	now      func() time.Time
 
 	mu     sync.Mutex
 	agents []models.Agent
 	// index finds an agent in agents.
 	index map[string]int
+	// breakers are the open ones.
+	breakers []models.Breaker
 	// held are reservations that have been decided on and are not in agents,
 	// as they are being written.
 	held map[string]models.Amount
@@ -34,8 +37,8 @@ type fleet struct {
 	took   time.Duration
 }
 
-func newFleet(database *db.Database, hub *websocket.AgentHub) *fleet {
-	return &fleet{database: database, hub: hub, held: map[string]models.Amount{}}
+func newFleet(database *db.Database, hub *websocket.AgentHub, now func() time.Time) *fleet {
+	return &fleet{database: database, hub: hub, now: now, held: map[string]models.Amount{}}
 }
 
 // refresh reads the fleet anew if its picture is too old, or was made before
@@ -52,6 +55,10 @@ func (f *fleet) refresh(ctx context.Context, after time.Time) error {
 	if err != nil {
 		return err
 	}
+	breakers, err := f.database.Breakers(ctx, f.now())
+	if err != nil {
+		return err
+	}
 	index := make(map[string]int, len(agents))
 	for i, agent := range agents {
 		index[agent.ID] = i
@@ -61,21 +68,34 @@ func (f *fleet) refresh(ctx context.Context, after time.Time) error {
 	if begin.Before(f.readAt) {
 		return nil // somebody has read it later
 	}
-	f.agents, f.index, f.readAt, f.took = agents, index, begin, time.Since(begin)
+	f.agents, f.breakers, f.index, f.readAt, f.took = agents, breakers, index, begin, time.Since(begin)
 	return nil
 }
 
-// candidates gives the fleet with what is held of it.
-func (f *fleet) candidates() []candidate {
+// failingAgents are those that are not to be tried with the template now.
+func failingAgents(breakers []models.Breaker, template string, now time.Time) map[string]bool {
+	failing := map[string]bool{}
+	for _, breaker := range breakers {
+		if breaker.Template == template && breaker.Blocks(now) {
+			failing[breaker.AgentID] = true
+		}
+	}
+	return failing
+}
+
+// candidates gives the fleet with what is held of it, for a session of the
+// template.
+func (f *fleet) candidates(template string) []candidate {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	failing := failingAgents(f.breakers, template, f.now())
 	list := make([]candidate, 0, len(f.agents))
 	for _, agent := range f.agents {
 		if held, some := f.held[agent.ID]; some {
 			agent.Reserved = agent.Reserved.Plus(held)
 			agent.Sessions += int(held.Sessions)
 		}
-		list = append(list, candidate{Agent: agent, connected: f.hub.IsAgentConnected(agent.ID)})
+		list = append(list, candidate{Agent: agent, connected: f.hub.IsAgentConnected(agent.ID), failing: failing[agent.ID]})
 	}
 	return list
 }

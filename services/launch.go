@@ -140,7 +140,7 @@ func (w wish) criteria(sessionID string, template models.Template, resources mod
 		ClusterID: w.ClusterID, Region: w.Region, Platform: w.Platform,
 		PreferLowLoad: true, RequireConnected: true,
 		Labels: w.Labels, Preferences: w.Preferences,
-		Platforms: template.Spec.Platforms, Reserve: resources.Reserves(), SessionID: sessionID,
+		Platforms: template.Spec.Platforms, Reserve: resources.Reserves(), SessionID: sessionID, Template: template.Metadata.Name,
 	}
 	if template.Spec.Process != nil {
 		criteria.Needs = template.Spec.Process.Needs

@@ -276,7 +276,7 @@ func (p *placer) best(one *placing, userSessions map[string]int) (*AgentInfo, er
 	if err := p.options.weights.Validate(); err != nil {
 		return nil, err
 	}
-	candidates := p.fleet.candidates()
+	candidates := p.fleet.candidates(one.criteria.Template)
 	for i := range candidates {
 		candidates[i].userSessions = userSessions[candidates[i].ID]
 	}

@@ -184,7 +184,7 @@ func TestRankTakesTheFitAndGivesAReasonForEachOther(t *testing.T) {
 			if i > 0 && v.Score == nil && verdicts[i-1].Score == nil && verdicts[i-1].AgentID >= v.AgentID {
 				t.Fatalf("%s is refused before %s", verdicts[i-1].AgentID, v.AgentID)
 			}
-			lasting := []models.RejectionCode{"wrong_platform", "wrong_cluster", "wrong_region", "labels_differ", "too_small", "needs_missing"}
+			lasting := []models.RejectionCode{"wrong_platform", "wrong_cluster", "wrong_region", "labels_differ", "too_small", "needs_missing", "failed_before"}
 			couldFit = couldFit || !slices.ContainsFunc(codesOf(v), func(code models.RejectionCode) bool { return slices.Contains(lasting, code) })
 			for _, rejection := range v.Rejections {
 				carries := rejection.Code == models.RejectedNeeds || rejection.Code == models.RejectedSize || rejection.Code == models.RejectedFull

@@ -69,7 +69,7 @@ func TestTheRefusalCountsReasonsAndSaysWhatToDo(t *testing.T) {
 				`see why sessions fail to start on agent "a", then try again`, true},
 		{"failed before", []candidate{good("a"), good("b")}, SelectionCriteria{Avoid: []string{"a", "b"}},
 			`none of 2 agents can take this session: 2 have failed to start this session; ` +
-				`see why the session failed to start on agent "a", or start another agent`, true},
+				`see why the session failed to start on agent "a", or start another agent`, false},
 		{"everything", []candidate{with("a", func(c *candidate) { c.Cordoned, c.failing, c.connected = true, true, false })},
 			SelectionCriteria{Region: "us"},
 			`the only agent, "a", is not in region "us", and is cordoned, and is not connected, and keeps failing to start this template; ` +

@@ -126,9 +126,18 @@ func (s *AgentSelector) look(ctx context.Context, criteria *SelectionCriteria) (
 			return wanted, nil, err
 		}
 	}
+	var failing map[string]bool
+	if wanted.Template != "" {
+		now := s.options.Now()
+		breakers, err := s.database.Breakers(ctx, now)
+		if err != nil {
+			return wanted, nil, err
+		}
+		failing = failingAgents(breakers, wanted.Template, now)
+	}
 	candidates := make([]candidate, 0, len(agents))
 	for _, agent := range agents {
-		candidates = append(candidates, candidate{Agent: agent, connected: s.hub.IsAgentConnected(agent.ID),
+		candidates = append(candidates, candidate{Agent: agent, connected: s.hub.IsAgentConnected(agent.ID), failing: failing[agent.ID],
 			userSessions: loads[wanted.UserID][agent.ID]})
 	}
 	return wanted, candidates, nil

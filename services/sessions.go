@@ -78,7 +78,7 @@ func NewSessions(database *db.Database, selector *AgentSelector, dispatcher *Com
 		leaders, options.Replicas = 2, true
 	}
 	return &Sessions{database: database, selector: selector, dispatcher: dispatcher, options: options, passing: make(chan struct{}, 1),
-		placer: &placer{database: database, fleet: newFleet(database, selector.hub), options: placerOptions{
+		placer: &placer{database: database, fleet: newFleet(database, selector.hub, selector.options.Now), options: placerOptions{
 			now: selector.options.Now, heartbeatWithin: selector.options.HeartbeatWithin, weights: selector.options.Weights, leaders: leaders,
 		}}}
 }

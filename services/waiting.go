@@ -78,6 +78,10 @@ func (s *Sessions) PlaceWaiting(ctx context.Context) (placed int, err error) {
 			placed++
 			s.dispatcher.expect(one.command)
 			s.options.Logger.Info("waiting session placed", "session", sessions[i].ID, "agent", one.launched.Session.AgentID)
+		case models.CodeOf(one.err) == models.CodeNoSuitableAgent && len(sessions[i].Failures) > 0 && !CouldFit(one.verdicts):
+			if err := s.endFailed(ctx, sessions[i], ""); err != nil {
+				return placed, err
+			}
 		case models.CodeOf(one.err) == models.CodeNoSuitableAgent:
 			if err := s.explainWaiting(ctx, sessions[i], one.err); err != nil {
 				return placed, err
@@ -102,6 +106,7 @@ func (s *Sessions) placingOf(ctx context.Context, session models.Session) (*plac
 	if err != nil {
 		return nil, err
 	}
+	criteria.Avoid = session.FailedAgents()
 	one := &placing{criteria: criteria}
 	one.launch = func(agent *AgentInfo) (db.Launch, error) {
 		placed := session
@@ -122,6 +127,20 @@ func (s *Sessions) explainWaiting(ctx context.Context, session models.Session, c
 	return s.database.SaveWaiting(ctx, session.ID, why.Message, models.CodeWaitingForAgent, s.options.Now())
 }
 
+// endFailed ends a session that has failed to start wherever it could run, with
+// the words of the agent that it failed on and what is to be said besides.
+func (s *Sessions) endFailed(ctx context.Context, session models.Session, besides string) error {
+	last, reason := session.Failures[len(session.Failures)-1], session.FailedStarts()+besides
+	ended, err := s.database.ForceEnd(ctx, db.ForcedEnd{
+		SessionID: session.ID, From: models.SessionPending, To: models.SessionFailed, Waiting: true, Actor: "system",
+		Reason: reason, ReasonCode: last.Code, Retryable: last.Retryable,
+	}, s.options.Now())
+	if ended {
+		s.options.Logger.Warn("session failed to start, and no other agent can take it", "session", session.ID, "reason", reason)
+	}
+	return err
+}
+
 // giveUp ends sessions that have waited for too long.
 func (s *Sessions) giveUp(ctx context.Context) error {
 	now := s.options.Now()
@@ -130,6 +149,12 @@ func (s *Sessions) giveUp(ctx context.Context) error {
 		return err
 	}
 	for _, session := range overdue {
+		if len(session.Failures) > 0 {
+			if err := s.endFailed(ctx, session, "; no other agent could take it in time"); err != nil {
+				return err
+			}
+			continue
+		}
 		waited := session.WaitUntil.Sub(session.CreatedAt).Round(time.Second)
 		ended, err := s.database.ForceEnd(ctx, db.ForcedEnd{
 			SessionID: session.ID, From: models.SessionPending, To: models.SessionFailed, Waiting: true, Actor: "system", Retryable: true,

@@ -98,11 +98,14 @@ func newWorld(t *testing.T, change ...func(*api.Config)) *world {
 	transport := &http.Transport{}
 	w.url, w.host = server.URL, strings.TrimPrefix(server.URL, "http://")
 	w.http = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	queue := services.NewQueue(w.sessions, services.QueueOptions{Feed: w.feed, Logger: logger})
 	var running sync.WaitGroup
 	running.Go(w.hub.Run)
 	running.Go(dispatcher.Start)
+	running.Go(queue.Start)
 	t.Cleanup(func() {
 		end()
+		queue.Stop()
 		w.broker.Stop()
 		dispatcher.Stop()
 		w.hub.Stop()
