@@ -4,10 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/streamspace/streamspace/agent/driver"
+	"github.com/streamspace/streamspace/models"
 )
 
 // change is one row as it was written.
@@ -103,10 +105,13 @@ func (h *history) passing(ctx context.Context) ([]string, error) {
 const waits = `state = 'pending' AND agent_id IS NULL AND wait_until IS NOT NULL`
 
 // waiting describes the sessions that wait for an agent although the machine has
-// room for another one.
+// room for another one, and has not failed to start them or others like them.
 func (h *history) waiting(ctx context.Context, machine string, limit int) ([]string, error) {
 	return h.texts(ctx, `SELECT id || '|' || id || '|' || 'waits because ' || coalesce(reason, '') FROM sessions WHERE `+waits+` AND ? > (
-		SELECT count(*) FROM sessions WHERE agent_id = ? AND state NOT IN ('terminated', 'failed', 'hibernated')) ORDER BY id`, limit, machine)
+		SELECT count(*) FROM sessions WHERE agent_id = ? AND state NOT IN ('terminated', 'failed', 'hibernated'))
+		AND coalesce(failures, '') NOT LIKE '%"agentId":"' || ? || '"%'
+		AND NOT EXISTS (SELECT 1 FROM breakers b WHERE b.agent_id = ? AND b.template = sessions.template AND b.failures >= ?)
+		ORDER BY id`, limit, machine, machine, machine, models.BreakerTrips)
 }
 
 // withoutCommand describes the sessions whose start was never written.
@@ -117,10 +122,15 @@ func (h *history) withoutCommand(ctx context.Context) ([]string, error) {
 
 // runningOn gives the sessions that should run on the machine.
 func (h *history) runningOn(ctx context.Context, machine string) (map[driver.Ref]bool, error) {
-	ids, err := h.texts(ctx, `SELECT id FROM sessions WHERE agent_id = ? AND state = 'running'`, machine)
-	running := make(map[driver.Ref]bool, len(ids))
-	for _, id := range ids {
-		running[driver.Ref{SessionID: id, Generation: 1}] = true
+	lines, err := h.texts(ctx, `SELECT generation || '|' || id FROM sessions WHERE agent_id = ? AND state = 'running'`, machine)
+	running := make(map[driver.Ref]bool, len(lines))
+	for _, line := range lines {
+		generation, id, _ := strings.Cut(line, "|")
+		number, err := strconv.ParseInt(generation, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("read a generation: %w", err)
+		}
+		running[driver.Ref{SessionID: id, Generation: number}] = true
 	}
 	return running, err
 }

@@ -56,17 +56,20 @@ func ended(status string) bool {
 
 // capacity judges S1: what is live on an agent never exceeds its limit.
 func (j judgement) capacity() {
-	live := map[string]int{}
+	live, on := map[string]int{}, map[string]string{}
 	for _, c := range j.changes {
-		if c.kind != "session" || c.agent == "" { // it waits
+		if c.kind != "session" {
 			continue
 		}
-		if models.SessionState(c.was).Live() && !c.created {
-			live[c.agent]--
+		if before := on[c.session]; before != "" {
+			live[before]--
 		}
-		if models.SessionState(c.became).Live() {
-			live[c.agent]++
+		on[c.session] = ""
+		if c.agent == "" || !models.SessionState(c.became).Live() {
+			continue
 		}
+		on[c.session] = c.agent
+		live[c.agent]++
 		if live[c.agent] > j.world.plan.Limit {
 			j.world.violateAt(c.at, "S1", c.session, "agent %s has %d sessions and takes %d", c.agent, live[c.agent], j.world.plan.Limit)
 		}
