@@ -65,6 +65,9 @@ type Agent struct {
 	Reserved  Amount    `json:"reserved"`
 	CreatedAt time.Time `json:"createdAt"`
 	UpdatedAt time.Time `json:"updatedAt"`
+	// Failing are templates that the agent keeps failing to start. They are not
+	// kept with the agent, but found out when somebody asks.
+	Failing []Breaker `json:"failing,omitempty" doc:"templates that the agent keeps failing to start, of which it gets nothing but probes"`
 }
 
 // Limit is what sessions may have of the agent: what it says is allocatable, or

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -121,13 +122,34 @@ func (a *agentRoutes) register(r *router) {
 }
 
 func (a *agentRoutes) list(ctx context.Context, input *AgentQuery) (*listOutput[models.Agent], error) {
-	return listed(a.database.Agents(ctx, db.AgentFilter{
+	agents, next, err := a.database.Agents(ctx, db.AgentFilter{
 		Platform: input.Platform, Region: input.Region, ClusterID: input.ClusterID, Status: input.Status,
-	}, input.page()))
+	}, input.page())
+	if err == nil {
+		err = a.addFailing(ctx, agents)
+	}
+	return listed(agents, next, err)
+}
+
+// addFailing adds to agents what they keep failing to start.
+func (a *agentRoutes) addFailing(ctx context.Context, agents []models.Agent) error {
+	breakers, err := a.database.Breakers(ctx, a.now())
+	for _, breaker := range breakers {
+		if i := slices.IndexFunc(agents, func(agent models.Agent) bool { return agent.ID == breaker.AgentID }); i >= 0 {
+			agents[i].Failing = append(agents[i].Failing, breaker)
+		}
+	}
+	return err
 }
 
 func (a *agentRoutes) show(ctx context.Context, input *AgentParam) (*output[models.Agent], error) {
-	return shown(a.database.Agent(ctx, input.ID))
+	agent, err := a.database.Agent(ctx, input.ID)
+	if err != nil {
+		return nil, err
+	}
+	one := []models.Agent{agent}
+	err = a.addFailing(ctx, one)
+	return shown(one[0], err)
 }
 
 func (a *agentRoutes) createKey(ctx context.Context, input *AgentParam) (*output[AgentKey], error) {

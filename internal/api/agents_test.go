@@ -10,6 +10,7 @@ import (
 
 	"github.com/streamspace/streamspace/internal/api"
 	"github.com/streamspace/streamspace/models"
+	"github.com/streamspace/streamspace/services"
 	"github.com/streamspace/streamspace/wire"
 )
 
@@ -33,6 +34,29 @@ func TestAgentsAreShown(t *testing.T) {
 		}
 	}
 	w.get("/api/v1/agents?status=happy", w.as("ann")).problem(http.StatusBadRequest, models.CodeInvalidRequest, "status", "draining")
+}
+
+func TestAnAgentThatKeepsFailingSaysSo(t *testing.T) {
+	w := newWorld(t)
+	w.agent("laptop")
+	for _, id := range []string{"broken-1", "broken-2", "broken-3"} {
+		w.launch("ann", id)
+		w.await(id, models.SessionFailed)
+	}
+	var one models.Agent
+	w.get("/api/v1/agents/laptop", w.as("ann")).want(http.StatusOK).into(&one)
+	var all api.List[models.Agent]
+	w.get("/api/v1/agents", w.as("ann")).want(http.StatusOK).into(&all)
+	for _, agent := range append(all.Items, one) {
+		if len(agent.Failing) != 1 || agent.Failing[0].Template != "desk" || agent.Failing[0].Failures != 3 {
+			t.Errorf("it is %+v", agent)
+		}
+	}
+	var explanation services.Explanation
+	w.post("/api/v1/placements/explain", w.as("ann"), jsonBody(`{"template":"desk"}`)).want(http.StatusOK).into(&explanation)
+	if explanation.Outcome != "waiting" || explanation.Agents[0].Rejections[0].Code != models.RejectedFailing {
+		t.Errorf("the next one would be %+v", explanation)
+	}
 }
 
 func TestAgentKeys(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -152,6 +153,12 @@ func standing(now time.Time, agent client.Agent) string {
 		return "draining, " + left(agent.Sessions) + stops(now, agent)
 	case agent.Cordoned:
 		return agent.Status + ", cordoned"
+	case len(agent.Failing) > 0:
+		templates := make([]string, 0, len(agent.Failing))
+		for _, breaker := range agent.Failing {
+			templates = append(templates, breaker.Template)
+		}
+		return agent.Status + ", keeps failing " + strings.Join(templates, ", ")
 	}
 	return agent.Status
 }

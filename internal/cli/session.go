@@ -205,6 +205,10 @@ func showSession(w io.Writer, session client.Session, events []client.Event) err
 	if session.Waiting() {
 		waits = fmt.Sprintf("for an agent%s, until %s", place(session), session.WaitUntil.Local().Format(time.DateTime))
 	}
+	var failures []string
+	for _, failure := range session.Failures {
+		failures = append(failures, fmt.Sprintf("%s: %s", failure.AgentID, failure.Reason))
+	}
 	reason := session.Reason
 	if reason != "" && session.ReasonCode != "" {
 		reason += " (" + string(session.ReasonCode) + ")"
@@ -212,7 +216,7 @@ func showSession(w io.Writer, session client.Session, events []client.Event) err
 	err := fields(w,
 		[2]string{"Session", session.ID}, [2]string{"Name", session.Name}, [2]string{"Template", session.Template},
 		[2]string{"User", session.User}, [2]string{"State", state}, [2]string{"Reason", reason}, [2]string{"Waits", waits},
-		[2]string{"Agent", session.AgentID}, [2]string{"Platform", session.Platform}, [2]string{"Region", session.Region},
+		[2]string{"Failed on", strings.Join(failures, "; ")}, [2]string{"Agent", session.AgentID}, [2]string{"Platform", session.Platform}, [2]string{"Region", session.Region},
 		[2]string{"Limits", strings.Join(limits, ", ")},
 		[2]string{"Launched", session.CreatedAt.Local().Format(time.DateTime)})
 	if err != nil || len(events) == 0 {
