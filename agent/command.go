@@ -56,9 +56,10 @@ type taskKey struct {
 	ref       driver.Ref
 }
 
-// revokes tells whether the task, a stop, makes the earlier one pointless.
+// revokes tells whether the task, a stop or hibernation, makes the earlier one
+// pointless.
 func (t *task) revokes(earlier *task) bool {
-	return t.action == models.ActionStopSession && earlier.action == models.ActionStartSession &&
+	return models.Ends(t.action) && models.Begins(earlier.action) &&
 		earlier.ref.Generation <= t.stopRef().Generation
 }
 
@@ -75,7 +76,7 @@ func (t *task) stopRef() driver.Ref {
 func parse(command wire.Command) (task, error) {
 	work := task{commandID: command.CommandID, action: command.Action}
 	switch command.Action {
-	case models.ActionStartSession:
+	case models.ActionStartSession, models.ActionWakeSession:
 		var payload wire.StartPayload
 		if err := decode(command.Payload, &payload); err != nil {
 			return work, err
@@ -87,14 +88,12 @@ func parse(command wire.Command) (task, error) {
 		}
 		work.spec = driver.Spec{Ref: work.ref, User: payload.User, Template: payload.Manifest,
 			Resources: resources, PersistentHome: payload.PersistentHome}
-	case models.ActionStopSession:
+	case models.ActionStopSession, models.ActionHibernateSession:
 		var payload wire.SessionPayload
 		if err := decode(command.Payload, &payload); err != nil {
 			return work, err
 		}
 		work.ref = driver.Ref{SessionID: payload.SessionID, Generation: payload.Generation}
-	case models.ActionHibernateSession, models.ActionWakeSession:
-		return work, models.Errorf(models.CodeCommandFailed, "this agent cannot hibernate and wake sessions")
 	default:
 		return work, models.Errorf(models.CodeInvalidRequest,
 			"this agent does not know the action %q; it may be older than the control plane", command.Action)

@@ -318,6 +318,30 @@ func TestAStartAfterItsStopDoesNotHappen(t *testing.T) {
 	}
 }
 
+// Hibernating is a stop, and waking a start, with a state of its own.
+func TestHibernateAndWake(t *testing.T) {
+	p, m := newPlane(t), newMachine()
+	run(t, configure(t, p, m))
+	l := p.link()
+	l.start("c1", "s", 1)
+	l.answered(1, "c1")
+	l.command("c2", models.ActionHibernateSession, map[string]any{"sessionId": "s", "generation": 2})
+	if state := l.answered(1, "c2"); state != "hibernated" {
+		t.Errorf("it became %q", state)
+	}
+	l.command("late", models.ActionWakeSession, map[string]any{"sessionId": "s", "generation": 1, "cpu": "1", "memory": "1Gi"})
+	if state := l.answered(1, "late"); state != "terminated superseded" {
+		t.Errorf("a late wake became %q", state)
+	}
+	l.command("c3", models.ActionWakeSession, map[string]any{"sessionId": "s", "generation": 3, "cpu": "1", "memory": "1Gi"})
+	if state := l.answered(1, "c3"); state != "running" {
+		t.Errorf("it became %q", state)
+	}
+	if log := m.log(); log != "start s/1, stop s/2, start s/3" {
+		t.Errorf("the effects are %q", log)
+	}
+}
+
 // A control plane of the basic protocol numbers nothing; there the order of
 // arrival is all that counts.
 func TestWithoutGenerationsTheOrderOfArrivalCounts(t *testing.T) {
@@ -361,8 +385,8 @@ func TestCommandsThatCannotBeCarriedOut(t *testing.T) {
 		{models.ActionStartSession, with("templateManifest", "desktop"), models.CodeInvalidRequest},
 		{models.ActionStopSession, nil, models.CodeInvalidRequest},
 		{models.ActionStopSession, with("sessionId", "a/b"), models.CodeInvalidRequest},
-		{models.ActionHibernateSession, valid, models.CodeCommandFailed},
-		{models.ActionWakeSession, valid, models.CodeCommandFailed},
+		{models.ActionHibernateSession, with("sessionId", ""), models.CodeInvalidRequest},
+		{models.ActionWakeSession, with("sessionId", ""), models.CodeInvalidRequest},
 		{"dance_session", valid, models.CodeInvalidRequest},
 	} {
 		id := fmt.Sprint("c", i)

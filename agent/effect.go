@@ -33,7 +33,7 @@ func (e *executor) do(t *task, log *slog.Logger) (outcome Outcome, over bool) {
 	ctx, cancel := context.WithTimeoutCause(t.ctx, e.within, errTooLong)
 	defer cancel()
 	//failpoint:effect-ahead
-	if t.action == models.ActionStartSession {
+	if models.Begins(t.action) {
 		outcome, err = e.start(ctx, t, log)
 	} else {
 		outcome, err = e.stop(ctx, t)
@@ -54,10 +54,10 @@ func (e *executor) do(t *task, log *slog.Logger) (outcome Outcome, over bool) {
 	return failure(err, t.action), true
 }
 
-// revoked tells that a start must not happen any more: a stop of its
-// generation or a later one has been taken, now or in an earlier run.
+// revoked tells that a start must not happen any more: a stop or hibernation of
+// its generation or a later one has been taken, now or in an earlier run.
 func (e *executor) revoked(t *task) bool {
-	if t.action != models.ActionStartSession {
+	if !models.Begins(t.action) {
 		return false
 	}
 	return errors.Is(context.Cause(t.ctx), errRevoked) ||
@@ -67,7 +67,7 @@ func (e *executor) revoked(t *task) bool {
 // slot waits until the task may be done, and gives why it never may.
 func (e *executor) slot(t *task) (release func(), err error) {
 	slots := e.stops
-	if t.action == models.ActionStartSession {
+	if models.Begins(t.action) {
 		slots = e.starts
 	}
 	// Select would choose at random, here and below.
@@ -113,7 +113,11 @@ func (e *executor) stop(ctx context.Context, t *task) (Outcome, error) {
 		return Outcome{}, err
 	}
 	e.census.stopped(ref)
-	return Outcome{Completed: true, Result: models.CommandPayload{"state": string(models.SessionTerminated)}}, nil
+	became := models.SessionTerminated
+	if t.action == models.ActionHibernateSession {
+		became = models.SessionHibernated
+	}
+	return Outcome{Completed: true, Result: models.CommandPayload{"state": string(became)}}, nil
 }
 
 // superseded is the outcome of a start that a stop has made pointless: it is
@@ -127,7 +131,7 @@ func superseded() Outcome {
 
 func (e *executor) overdue(t *task) Outcome {
 	code, what := models.CodeCommandTimeout, "stop"
-	if t.action == models.ActionStartSession {
+	if models.Begins(t.action) {
 		code, what = models.CodeStartTimeout, "start"
 	}
 	return Outcome{Code: code, Retryable: true, Error: fmt.Sprintf("the session did not %s within %v", what, e.within)}

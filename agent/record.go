@@ -79,7 +79,7 @@ func (m memory) apply(r record) {
 	if (r.Kind == kindIntent || r.Kind == kindOutcome) && r.CommandID != "" {
 		m.commands.put(r.CommandID, &r)
 	}
-	if r.Kind == kindStopped || r.Kind == kindIntent && r.Action == models.ActionStopSession {
+	if r.Kind == kindStopped || r.Kind == kindIntent && models.Ends(r.Action) {
 		if before, _ := m.stopped.get(r.SessionID); r.Generation > before {
 			m.stopped.put(r.SessionID, r.Generation)
 		}

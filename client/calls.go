@@ -43,6 +43,24 @@ func (c *Client) Stop(ctx context.Context, id string) (Session, error) {
 	return session, err
 }
 
+// Hibernate has the session's programs ended and its home kept, and gives the
+// session as it then is. It may be repeated.
+func (c *Client) Hibernate(ctx context.Context, id string) (Session, error) {
+	return c.changeSession(ctx, id, "hibernate", nil)
+}
+
+// Wake has a hibernated session run again, and gives it as it then is. It may
+// be repeated.
+func (c *Client) Wake(ctx context.Context, id string, request WakeRequest) (Session, error) {
+	return c.changeSession(ctx, id, "wake", request)
+}
+
+func (c *Client) changeSession(ctx context.Context, id, change string, body any) (Session, error) {
+	var session Session
+	err := c.do(ctx, call{method: http.MethodPost, segments: []string{"sessions", id, change}, body: body, repeatable: true}, &session)
+	return session, err
+}
+
 // SessionCommands lists what agents were told about the session.
 func (c *Client) SessionCommands(ctx context.Context, id string, page Page) (List[Command], error) {
 	return get[List[Command]](ctx, c, page.query(), "sessions", id, "commands")

@@ -58,6 +58,11 @@ func calls() []call {
 			"GET /api/v1/sessions", "", true, http.StatusOK, client.List[client.Session]{Items: []client.Session{}}},
 		{"stop", func(ctx context.Context, c *client.Client) (any, error) { return c.Stop(ctx, "desk") },
 			"DELETE /api/v1/sessions/desk", "", true, http.StatusAccepted, session},
+		{"hibernate", func(ctx context.Context, c *client.Client) (any, error) { return c.Hibernate(ctx, "desk") },
+			"POST /api/v1/sessions/desk/hibernate", "", true, http.StatusAccepted, session},
+		{"wake", func(ctx context.Context, c *client.Client) (any, error) {
+			return c.Wake(ctx, "desk", client.WakeRequest{Elsewhere: true})
+		}, "POST /api/v1/sessions/desk/wake", `{"elsewhere":true}`, true, http.StatusAccepted, session},
 		{"session commands", func(ctx context.Context, c *client.Client) (any, error) { return c.SessionCommands(ctx, "desk", page) },
 			"GET /api/v1/sessions/desk/commands?cursor=after+this&limit=7", "", true, http.StatusOK,
 			client.List[client.Command]{Items: []client.Command{{CommandID: "c1"}}}},

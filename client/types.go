@@ -60,6 +60,13 @@ type LaunchRequest struct {
 	WaitSeconds *int64 `json:"waitSeconds,omitempty"`
 }
 
+// WakeRequest says where a hibernated session may wake.
+type WakeRequest struct {
+	// Elsewhere allows another agent when the one that has the session's home
+	// cannot take it. The session then begins without that home.
+	Elsewhere bool `json:"elsewhere,omitempty"`
+}
+
 // DrainRequest says how an agent is drained.
 type DrainRequest struct {
 	// DeadlineSeconds is after how many seconds from now what is left is

@@ -318,7 +318,7 @@ func (w *transitionWriter) applyEnd(transition Transition, result *Written, sess
 	if transition.Epoch == 0 {
 		actor = "system"
 	}
-	if outcome.Action == models.ActionStartSession && outcome.Said {
+	if models.Begins(outcome.Action) && outcome.Said {
 		w.learn(*session, outcome)
 	}
 	if outcome.Action == models.ActionStartSession && !outcome.Completed {

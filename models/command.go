@@ -10,6 +10,13 @@ const (
 	ActionWakeSession      = "wake_session"
 )
 
+// Begins tells whether the action makes a runtime.
+func Begins(action string) bool { return action == ActionStartSession || action == ActionWakeSession }
+
+// Ends tells whether the action ends every runtime of its session up to its
+// generation.
+func Ends(action string) bool { return action == ActionStopSession || action == ActionHibernateSession }
+
 // The states of a command. Completed and failed are terminal. Sent means
 // unknown: the agent may or may not have received it.
 const (

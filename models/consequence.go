@@ -46,7 +46,7 @@ func (o Outcome) Consequence(session Session) (Consequence, bool) {
 	}
 	if !o.Completed {
 		failed := Consequence{State: session.State, Reason: o.Reason, Code: o.Code, Retryable: o.Retryable}
-		if o.Action == ActionStartSession || o.Action == ActionWakeSession {
+		if Begins(o.Action) {
 			failed.State = SessionFailed
 		}
 		if o.elsewhere(session) {

@@ -34,10 +34,10 @@ func compare(sessions []models.Session, items []wire.InventoryItem) (verdicts []
 	return verdicts, absent
 }
 
-// unwanted tells that the session was to end, at the item's generation or
-// later.
+// unwanted tells that the runtime was to end: the session is to be without one,
+// at the item's generation or later.
 func unwanted(session models.Session, item wire.InventoryItem) bool {
-	return session.DesiredState == models.DesiredTerminated && session.Generation >= item.Generation
+	return session.DesiredState != models.DesiredRunning && session.Generation >= item.Generation
 }
 
 // needsRuntime tells that the agent should know of a runtime. States that a

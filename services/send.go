@@ -201,18 +201,18 @@ func (d *CommandDispatcher) sendFlow(ctx context.Context, of errand, commands []
 	}
 }
 
-// superseded tells which of the commands a later stop of the same session has
+// superseded tells which of the commands a later end of the same session has
 // overtaken before they were ever sent.
 func superseded(commands []db.Outgoing) []bool {
 	overtaken := make([]bool, len(commands))
-	stops := map[string]int64{}
+	ends := map[string]int64{}
 	for i, command := range slices.Backward(commands) {
 		switch {
 		case command.SessionID == "":
-		case command.Action == models.ActionStopSession:
-			stops[command.SessionID] = max(stops[command.SessionID], command.Generation)
+		case models.Ends(command.Action):
+			ends[command.SessionID] = max(ends[command.SessionID], command.Generation)
 		default:
-			overtaken[i] = command.Attempts == 0 && command.Generation != 0 && command.Generation < stops[command.SessionID]
+			overtaken[i] = command.Attempts == 0 && command.Generation != 0 && command.Generation < ends[command.SessionID]
 		}
 	}
 	return overtaken

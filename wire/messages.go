@@ -25,7 +25,8 @@ type Command struct {
 	Payload   *models.CommandPayload `json:"payload,omitempty"`
 }
 
-// StartPayload is the payload of models.ActionStartSession.
+// StartPayload is the payload of models.ActionStartSession and
+// models.ActionWakeSession.
 type StartPayload struct {
 	SessionID      string          `json:"sessionId"`
 	Generation     int64           `json:"generation,omitempty"`

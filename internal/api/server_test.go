@@ -201,7 +201,9 @@ POST /api/v1/login-links
 POST /api/v1/logout
 POST /api/v1/placements/explain
 POST /api/v1/sessions
+POST /api/v1/sessions/{id}/hibernate
 POST /api/v1/sessions/{id}/tickets
+POST /api/v1/sessions/{id}/wake
 `
 
 // checkOperation tells what is not plausible about an operation.
@@ -280,7 +282,7 @@ func TestTheDocumentListsEveryState(t *testing.T) {
 	}
 	for name, schema := range w.document.Components.Schemas {
 		open := schema.AdditionalProperties != false
-		if asked := slices.Contains([]string{"LaunchBody", "DrainBody", "Resources"}, name); asked == open {
+		if asked := slices.Contains([]string{"LaunchBody", "DrainBody", "WakeBody", "Resources"}, name); asked == open {
 			t.Errorf("%s takes unknown keys: %v", name, open)
 		}
 		if strings.HasPrefix(name, "Error") {

@@ -85,6 +85,7 @@ func (s *sessionRoutes) register(r *router) {
 		"Stop a session, in whatever state it is; safe to repeat", http.StatusNotFound)
 	stop.DefaultStatus = http.StatusAccepted
 	register(r, stop, s.stop)
+	s.registerHibernation(r)
 
 	register(r, operation(accessUser, http.MethodGet, base+"/sessions/{id}/placement", "explain-session", tagSessions,
 		"Explain why a session is on its agent, waits, or was refused", http.StatusNotFound), s.placement)

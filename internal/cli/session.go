@@ -19,11 +19,12 @@ import (
 func newSession(streams Streams) *cobra.Command {
 	caller := &caller{streams: streams}
 	command := &cobra.Command{
-		Use: "session", Aliases: []string{"sessions"}, Short: "Launch, see, open and stop sessions", GroupID: groupUse,
+		Use: "session", Aliases: []string{"sessions"}, Short: "Launch, see, open, hibernate and stop sessions", GroupID: groupUse,
 		Args: noArguments, RunE: func(command *cobra.Command, _ []string) error { return command.Help() },
 	}
 	caller.bind(command)
-	command.AddCommand(newLaunch(caller), newSessionList(caller), newSessionShow(caller), newSessionExplain(caller), newSessionStop(caller), newSessionOpen(caller))
+	command.AddCommand(newLaunch(caller), newSessionList(caller), newSessionShow(caller), newSessionExplain(caller), newSessionStop(caller),
+		newSessionHibernate(caller), newSessionWake(caller), newSessionOpen(caller))
 	return command
 }
 
@@ -232,6 +233,30 @@ func showSession(w io.Writer, session client.Session, events []client.Event) err
 	return table(w, []string{"WHEN", "FROM", "TO", "BY", "REASON"}, rows)
 }
 
+// each does something to sessions one after the other, and shows those that
+// could be.
+func (c *caller) each(ctx context.Context, ids []string, do func(id string) (client.Session, error)) error {
+	done := []client.Session{}
+	var problems []error
+	for _, id := range ids {
+		session, err := do(id)
+		if err != nil {
+			problems = append(problems, c.explain(ctx, err))
+			continue
+		}
+		done = append(done, session)
+	}
+	err := c.show(done, func(w io.Writer) error {
+		for _, session := range done {
+			if err := line(w, session.ID+" "+string(session.State)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return errors.Join(append(problems, err)...)
+}
+
 func newSessionStop(caller *caller) *cobra.Command {
 	var wait bool
 	var timeout time.Duration
@@ -248,30 +273,15 @@ func newSessionStop(caller *caller) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		stopped := []client.Session{}
-		var problems []error
-		for _, id := range args {
+		return caller.each(ctx, args, func(id string) (client.Session, error) {
 			session, err := api.Stop(ctx, id)
 			if err == nil && wait {
 				session, err = caller.await(ctx, api, session, timeout, func(session client.Session) bool {
 					return session.State.Terminal()
 				})
 			}
-			if err != nil {
-				problems = append(problems, caller.explain(ctx, err))
-				continue
-			}
-			stopped = append(stopped, session)
-		}
-		err = caller.show(stopped, func(w io.Writer) error {
-			for _, session := range stopped {
-				if err := line(w, session.ID+" "+string(session.State)); err != nil {
-					return err
-				}
-			}
-			return nil
+			return session, err
 		})
-		return errors.Join(append(problems, err)...)
 	}
 	return command
 }
