@@ -25,6 +25,7 @@ type TemplateView struct {
 	Protocol    models.Protocol  `json:"protocol" doc:"what its sessions' streams speak"`
 	Platforms   []string         `json:"platforms" nullable:"false" doc:"where it can run; empty means anywhere"`
 	Resources   models.Resources `json:"resources" doc:"what a session may use unless the launch says otherwise"`
+	KeepsHome   bool             `json:"persistentHome" doc:"whether its sessions' homes are kept, so that they can hibernate"`
 	Available   bool             `json:"available" doc:"whether some online agent that is not cordoned has all that it needs"`
 	Reason      string           `json:"reason,omitempty" doc:"why it is not available, and what to do"`
 	Missing     []models.Need    `json:"missing,omitempty" doc:"what to install on the agent that lacks least"`
@@ -81,6 +82,7 @@ func view(template models.Template, agents []models.Agent) TemplateView {
 		Protocol:    spec.Protocol,
 		Platforms:   spec.Platforms,
 		Resources:   spec.DefaultResources,
+		KeepsHome:   spec.PersistentHome,
 	}
 	if shown.DisplayName == "" {
 		shown.DisplayName = shown.Name

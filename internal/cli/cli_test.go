@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -40,12 +42,18 @@ func programs(out *bytes.Buffer) cli.Programs {
 	}
 }
 
-// serve runs a control plane in this process and gives the environment to
-// reach it with.
-func serve(t *testing.T) map[string]string {
+// serve runs a control plane in this process, with the templates besides those
+// that are built in, and gives the environment to reach it with.
+func serve(t *testing.T, templates ...string) map[string]string {
 	t.Helper()
 	configuration := config.NewServer()
 	configuration.DataDir = filepath.Join(t.TempDir(), "data")
+	configuration.Templates = t.TempDir()
+	for i, template := range templates {
+		if err := os.WriteFile(filepath.Join(configuration.Templates, fmt.Sprint(i, ".yaml")), []byte(template), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	configuration.Listen = "127.0.0.1:0"
 	running, err := server.New(t.Context(), configuration, "test", slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -152,6 +160,29 @@ Registered:   DATE`)
 	golden(t, must(t, env, "session", "list", "--all"), `
 ID   NAME   TEMPLATE  STATE       AGENT  USER   AGE  REASON
 one  First  desktop   terminated  edge   admin  AGE  -`)
+}
+
+func TestHibernationFromTheCommandLine(t *testing.T) {
+	env := serve(t, "apiVersion: streamspace.io/v1\nkind: Template\nmetadata: {name: homely}\n"+
+		"spec: {displayName: Homely, protocol: terminal, platforms: [process], persistentHome: true, process: {command: [sh]}}\n")
+	connectAgent(t, env["STREAMSPACE_SERVER"], "edge", strings.TrimSpace(must(t, env, "agents", "key", "edge")))
+	must(t, env, "session", "launch", "homely", "--id", "one", "--wait")
+	golden(t, must(t, env, "session", "hibernate", "one", "--wait"), "one hibernated")
+	golden(t, must(t, env, "session", "wake", "one", "--wait"), "one running")
+	must(t, env, "session", "launch", "terminal", "--id", "two", "--wait")
+	status, out, errors := run(t, env, "session", "hibernate", "two", "one", "--wait")
+	if status != 1 || out != "one hibernated\n" || !strings.Contains(errors, `session "two" keeps no home`) {
+		t.Errorf("status %d, %q, %q", status, out, errors)
+	}
+	must(t, env, "agents", "cordon", "edge")
+	status, _, errors = run(t, env, "session", "wake", "one")
+	if status != 1 || !strings.Contains(errors, `agent "edge", which has the session's home, is cordoned; try again later, or wake the session elsewhere`) {
+		t.Errorf("status %d, %q", status, errors)
+	}
+	status, _, errors = run(t, env, "session", "wake", "one", "--elsewhere")
+	if status != 1 || !strings.Contains(errors, "no other agent can take the session now") {
+		t.Errorf("status %d, %q", status, errors)
+	}
 }
 
 func TestALaunchThatFails(t *testing.T) {

@@ -26,6 +26,8 @@ test("each call makes its request", async () => {
   await api.session("a/b");
   await api.launch({ id: "s", template: "desktop", name: "ü" });
   await api.stop("s");
+  await api.hibernate("s");
+  await api.wake("s");
   await api.ticket("s");
   await api.agents();
   expect(calls.map(({ url, init }) => `${init.method} ${url} ${init.body ?? ""}`.trim())).toEqual([
@@ -35,6 +37,8 @@ test("each call makes its request", async () => {
     "GET /api/v1/sessions/a%2Fb",
     'POST /api/v1/sessions {"id":"s","template":"desktop","name":"ü"}',
     "DELETE /api/v1/sessions/s",
+    "POST /api/v1/sessions/s/hibernate",
+    "POST /api/v1/sessions/s/wake",
     "POST /api/v1/sessions/s/tickets",
     "GET /api/v1/agents?limit=500",
   ]);

@@ -13,6 +13,8 @@ export interface Api {
   session(id: string): Promise<Session>;
   launch(request: LaunchRequest): Promise<Session>;
   stop(id: string): Promise<Session>;
+  hibernate(id: string): Promise<Session>;
+  wake(id: string): Promise<Session>;
   ticket(id: string): Promise<Ticket>;
   agents(): Promise<Agent[]>;
   /** Opens the event stream; the answer's body is text/event-stream. */
@@ -69,6 +71,8 @@ export function createApi(fetcher: typeof fetch = (input, init) => fetch(input, 
     session: (id) => call("GET", sessionPath(id)),
     launch: (request) => call("POST", "/sessions", request),
     stop: (id) => call("DELETE", sessionPath(id)),
+    hibernate: (id) => call("POST", `${sessionPath(id)}/hibernate`),
+    wake: (id) => call("POST", `${sessionPath(id)}/wake`),
     ticket: (id) => call("POST", `${sessionPath(id)}/tickets`),
     agents: () => list("/agents?limit=500"),
     events: (signal) => send("/events", { headers: { Accept: "text/event-stream" }, signal }),

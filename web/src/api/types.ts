@@ -56,6 +56,8 @@ export interface Template {
   protocol: Protocol;
   platforms?: string[];
   resources?: Resources;
+  /** Whether its sessions' homes are kept, so that they can hibernate. */
+  persistentHome?: boolean;
   available: boolean;
   reason?: string;
   missing?: MissingNeed[];

@@ -30,6 +30,8 @@ class FakeServer {
         return session(request.id, { state: "pending" });
       }),
     stop: (id) => this.answer("stop", () => session(id, { state: "terminating", generation: 2 })),
+    hibernate: (id) => this.answer("hibernate", () => session(id, { state: "hibernating", generation: 2 })),
+    wake: (id) => this.answer("wake", () => session(id, { state: "waking", generation: 3 })),
     ticket: () => this.answer("ticket", () => ({ ticket: "sst_x", expiresAt: "" })),
     agents: () => this.answer("agents", () => []),
     events: (signal) =>

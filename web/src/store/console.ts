@@ -159,9 +159,23 @@ export class Console {
   }
 
   /** Asks for a session's end. It rejects with a Problem. */
-  async stop(id: string): Promise<void> {
+  stop(id: string): Promise<void> {
+    return this.change(() => this.api.stop(id));
+  }
+
+  /** Has a session's programs ended and its home kept. It rejects with a Problem. */
+  hibernate(id: string): Promise<void> {
+    return this.change(() => this.api.hibernate(id));
+  }
+
+  /** Has a hibernated session run again. It rejects with a Problem. */
+  wake(id: string): Promise<void> {
+    return this.change(() => this.api.wake(id));
+  }
+
+  private async change(call: () => Promise<Session>): Promise<void> {
     try {
-      this.merge([await this.api.stop(id)]);
+      this.merge([await call()]);
     } catch (thrown) {
       const problem = asProblem(thrown);
       if (problem.status === 401) this.noteProblem(problem);

@@ -7,12 +7,14 @@ interface OverlayProps {
   onBack(): void;
   /** Launches the same template again. */
   onAgain(): void;
+  /** Wakes a session that is asleep. */
+  onWake(): void;
   /** Tries to reconnect at once. */
   onRetry(): void;
 }
 
 /** Says what is going on while there is no live picture. */
-export function Overlay({ phase, onBack, onAgain, onRetry }: OverlayProps): JSX.Element {
+export function Overlay({ phase, onBack, onAgain, onWake, onRetry }: OverlayProps): JSX.Element {
   const over = phase.kind === "ended" || phase.kind === "failed" || phase.kind === "refused";
   const closed = phase.kind === "missing" || phase.kind === "forbidden";
   const bad = phase.kind === "failed" || phase.kind === "refused" || closed;
@@ -37,12 +39,17 @@ export function Overlay({ phase, onBack, onAgain, onRetry }: OverlayProps): JSX.
               Reconnect now
             </button>
           )}
+          {phase.kind === "asleep" && (
+            <button type="button" class="button primary" data-testid="wake-session" onClick={onWake}>
+              Wake it
+            </button>
+          )}
           {over && (
             <button type="button" class="button primary" data-testid="launch-again" onClick={onAgain}>
               {phase.kind === "refused" ? "Try again" : "Launch again"}
             </button>
           )}
-          {(over || closed) && (
+          {(over || closed || phase.kind === "asleep") && (
             <button type="button" class="button" onClick={onBack}>
               All sessions
             </button>

@@ -33,6 +33,7 @@ export function ViewerPage({ id, api, model, router }: ViewerPageProps): JSX.Ele
   const [missing, setMissing] = useState(false);
   const [problem, setProblem] = useState<Problem>();
   const [link, setLink] = useState<LinkStatus>();
+  const [unwoken, setUnwoken] = useState<Problem>();
   const [stopping, setStopping] = useState(false);
   const [scaled, setScaled] = useState(false);
   const [quality, setQuality] = useState<Quality>("balanced");
@@ -79,6 +80,20 @@ export function ViewerPage({ id, api, model, router }: ViewerPageProps): JSX.Ele
       clearTimeout(timer);
     };
   }, [id, unknown]);
+
+  const wake = (): void => {
+    setUnwoken(undefined);
+    void model.wake(id).catch((thrown: unknown) => setUnwoken(asProblem(thrown)));
+  };
+  // Opening a session that is asleep wakes it. One that falls asleep in front of
+  // its viewer, as when nobody uses it, is left to sleep.
+  const asleep = session?.state === "hibernated";
+  const opening = useRef<string | undefined>(undefined);
+  useEffect(() => {
+    if (!session || opening.current === id) return;
+    opening.current = id;
+    if (asleep) wake();
+  }, [id, session !== undefined, asleep]);
 
   const running = session?.state === "running";
   const protocol = session?.protocol;
@@ -159,7 +174,7 @@ export function ViewerPage({ id, api, model, router }: ViewerPageProps): JSX.Ele
     document.title = `${name} · StreamSpace`;
   }, [name]);
 
-  const phase = useMemo(() => judgePhase({ session, launch, missing, problem, link }), [session, launch, missing, problem, link]);
+  const phase = useMemo(() => judgePhase({ session, launch, missing, problem, link, unwoken }), [session, launch, missing, problem, link, unwoken]);
   const home = (): void => router.home();
   const again = (): void => {
     const template = session?.template ?? launch?.request.template;
@@ -196,7 +211,7 @@ export function ViewerPage({ id, api, model, router }: ViewerPageProps): JSX.Ele
       <main class="screen" data-testid="viewer" aria-label={`Screen of ${name}`}>
         <div ref={screen} class={`screen-target ${protocol ?? ""}`} data-testid={protocol === "terminal" ? "terminal" : undefined} />
       </main>
-      {phase.kind !== "live" && <Overlay phase={phase} onBack={home} onAgain={again} onRetry={() => current.current?.retryNow()} />}
+      {phase.kind !== "live" && <Overlay phase={phase} onBack={home} onAgain={again} onWake={wake} onRetry={() => current.current?.retryNow()} />}
       {stopping && session && <StopDialog session={session} stop={() => model.stop(id)} onDone={() => setStopping(false)} />}
     </div>
   );

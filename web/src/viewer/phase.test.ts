@@ -15,7 +15,8 @@ test("each state has a phase of its own", () => {
     [{ missing: true }, "missing", false],
     [{ problem: new Problem("no network", "unreachable", 0, true) }, "trouble", true],
     [{ session: session("pending") }, "waiting", true],
-    [{ session: session("hibernated") }, "waiting", false],
+    [{ session: session("hibernated") }, "asleep", false],
+    [{ session: session("waking") }, "waiting", true],
     [{ session: session("running") }, "connecting", true],
     [{ session: session("running"), link: { kind: "live" } }, "live", false],
     [{ session: session("running"), link: { kind: "waiting", attempts: 1 } }, "reconnecting", true],
@@ -34,6 +35,9 @@ test("whatever waits or fails says why", () => {
   expect(judgePhase({ ...nothing, session: session("pending") }).detail).toContain("agent local");
   const failed = judgePhase({ ...nothing, session: session("failed", { reason: "no Xvnc", reasonCode: "needs_missing" }) });
   expect([failed.detail, failed.code]).toEqual(["no Xvnc", "needs_missing"]);
+  const full = new Problem("the agent is full", "no_suitable_agent", 503, true);
+  const unwoken = judgePhase({ ...nothing, session: session("hibernated"), unwoken: full });
+  expect([unwoken.detail, unwoken.code]).toEqual(["the agent is full", "no_suitable_agent"]);
   const lost = judgePhase({ ...nothing, session: session("running"), link: { kind: "waiting", attempts: 2, problem: new Problem("away", "agent_unavailable", 503, true) } });
   expect([lost.detail, lost.code]).toEqual(["away", "agent_unavailable"]);
 });

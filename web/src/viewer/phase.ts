@@ -6,7 +6,7 @@ import type { LinkStatus } from "./link";
 
 /** What the viewer is doing, as its overlay and its status line say it. */
 export interface Phase {
-  kind: "loading" | "launching" | "refused" | "missing" | "waiting" | "connecting" | "live" | "reconnecting" | "forbidden" | "stopping" | "ended" | "failed" | "trouble";
+  kind: "loading" | "launching" | "refused" | "missing" | "waiting" | "asleep" | "connecting" | "live" | "reconnecting" | "forbidden" | "stopping" | "ended" | "failed" | "trouble";
   title: string;
   detail?: string;
   code?: string;
@@ -22,10 +22,12 @@ export interface PhaseInputs {
   /** Why the session could not be read. */
   problem: Problem | undefined;
   link: LinkStatus | undefined;
+  /** Why the session could not be woken. */
+  unwoken?: Problem | undefined;
 }
 
 /** Judges the viewer's phase from everything it knows. */
-export function judgePhase({ session, launch, missing, problem, link }: PhaseInputs): Phase {
+export function judgePhase({ session, launch, missing, problem, link, unwoken }: PhaseInputs): Phase {
   if (launch?.problem) {
     return { kind: "refused", title: "The session could not be launched", ...told(launch.problem), busy: false };
   }
@@ -54,9 +56,12 @@ export function judgePhase({ session, launch, missing, problem, link }: PhaseInp
   if (session.state === "terminating") {
     return { kind: "stopping", title: "Stopping…", ...optional(explain(session), session.reasonCode), busy: true };
   }
+  if (session.state === "hibernated") {
+    const why = unwoken ? told(unwoken) : { detail: session.reason ?? "Its programs have ended and its home is kept." };
+    return { kind: "asleep", title: "The session is asleep", ...why, busy: false };
+  }
   if (session.state !== "running") {
-    const asleep = session.state === "hibernated";
-    return { kind: "waiting", title: `${stateLabel(session)}${asleep ? "" : "…"}`, ...optional(explain(session), session.reasonCode), busy: !asleep };
+    return { kind: "waiting", title: `${stateLabel(session)}…`, ...optional(explain(session), session.reasonCode), busy: true };
   }
   if (link?.kind === "live") return { kind: "live", title: "Connected", busy: false };
   if (link?.kind === "waiting" && link.problem?.status === 403) {

@@ -1,5 +1,6 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
+import { asProblem, type Problem } from "../api/problem";
 import type { Session, Template } from "../api/types";
 import { isEnded } from "../api/types";
 import type { Router } from "../router";
@@ -26,6 +27,7 @@ export function SessionList({ model, router, launch }: SessionListProps): JSX.El
   const templates = useStore(model.store, (state) => state.templates);
   const user = useStore(model.store, (state) => state.user);
   const [stopping, setStopping] = useState<Session>();
+  const [refused, setRefused] = useState<{ id: string; problem: Problem }>();
   const now = useNow();
   const live = liveSessions(sessions);
   const ended = endedSessions(sessions, endedShown);
@@ -39,6 +41,11 @@ export function SessionList({ model, router, launch }: SessionListProps): JSX.El
       now={now}
       open={() => router.session(session.id)}
       stop={() => setStopping(session)}
+      refused={refused?.id === session.id ? refused.problem : undefined}
+      hibernate={() => {
+        setRefused(undefined);
+        model.hibernate(session.id).catch((thrown: unknown) => setRefused({ id: session.id, problem: asProblem(thrown) }));
+      }}
       again={() => launch(session.template, session.name)}
     />
   );
@@ -76,14 +83,18 @@ interface SessionRowProps {
   /** Whose session it is, when it is somebody else's. */
   owner: string | undefined;
   now: number;
+  /** Why it could not be hibernated. */
+  refused: Problem | undefined;
   open(): void;
   stop(): void;
+  hibernate(): void;
   again(): void;
 }
 
-function SessionRow({ session, template, owner, now, open, stop, again }: SessionRowProps): JSX.Element {
+function SessionRow({ session, template, owner, now, refused, open, stop, hibernate, again }: SessionRowProps): JSX.Element {
   const ended = isEnded(session.state);
-  const why = explain(session);
+  const why = refused?.detail ?? explain(session);
+  const code = refused?.code ?? session.reasonCode;
   const facts = [
     template?.displayName ?? session.template,
     ended ? `ended ${ago(session.stateSince, now)}` : `launched ${ago(session.createdAt, now)}`,
@@ -115,7 +126,7 @@ function SessionRow({ session, template, owner, now, open, stop, again }: Sessio
         <p class="row-facts">{facts.join(" · ")}</p>
         {why && (
           <p class={`row-reason ${session.state === "failed" ? "bad-text" : ""}`} data-testid="session-reason">
-            {why} {session.reasonCode && <code class="code">{session.reasonCode}</code>}
+            {why} {code && <code class="code">{code}</code>}
           </p>
         )}
       </div>
@@ -130,6 +141,11 @@ function SessionRow({ session, template, owner, now, open, stop, again }: Sessio
             <button type="button" class="button small" data-testid="open-session" onClick={open} aria-label={`Open ${session.name}`}>
               Open
             </button>
+            {session.state === "running" && template?.persistentHome && (
+              <button type="button" class="button small" data-testid="hibernate-session" onClick={hibernate} aria-label={`Hibernate ${session.name}`}>
+                Hibernate
+              </button>
+            )}
             <button
               type="button"
               class="button small danger-quiet"
