@@ -27,6 +27,8 @@ type agentRun struct {
 	machine *machine
 	number  int
 	life    *life
+	// leaving ends when the agent is told to end in order.
+	leaving *life
 	chance  *chance
 	exits   chan driver.Exit
 	// journal is this run's copy of the journal. A crashed run goes on writing to
@@ -43,7 +45,7 @@ type agentRun struct {
 // caller has the machine's lock.
 func (w *world) startAgent(m *machine) error {
 	m.runs++
-	run := &agentRun{world: w, machine: m, number: m.runs, life: newLife(),
+	run := &agentRun{world: w, machine: m, number: m.runs, life: newLife(), leaving: newLife(),
 		exits:   make(chan driver.Exit, 64),
 		journal: filepath.Join(w.dir, fmt.Sprintf("%s-%d.journal", m.name, m.runs)),
 	}
@@ -60,7 +62,7 @@ func (w *world) startAgent(m *machine) error {
 	}}
 	made, err := agent.New(agent.Config{
 		Server: &url.URL{Scheme: "http", Host: "control-plane"}, Key: "key", AgentID: m.name,
-		MaxSessions: m.limit, JournalPath: run.journal, SyncJournal: run.sync, Driver: simDriver{run},
+		Region: m.profile.region, Labels: m.profile.labels, JournalPath: run.journal, SyncJournal: run.sync, Driver: simDriver{run},
 		Transport: transport, Logger: w.options.Logger.With("on", m.name), Version: "sim",
 		Backoff:      agent.Backoff{Cap: 4 * time.Second, Refused: 4 * time.Second},
 		HealthyAfter: 5 * time.Second, StaleAfter: w.plan.StaleAfter, InventoryEvery: w.plan.InventoryEvery,
@@ -72,12 +74,18 @@ func (w *world) startAgent(m *machine) error {
 	run.ready = made.Ready()
 	ctx, cancel := context.WithCancel(context.Background())
 	run.running.Go(func() {
-		<-run.life.ended
+		select {
+		case <-run.life.ended:
+		case <-run.leaving.ended:
+		}
 		cancel()
 	})
 	w.running.Go(func() {
 		err := made.Run(ctx)
-		if !run.life.over() {
+		if run.leaving.over() && !run.life.over() {
+			run.leave()
+			w.later(w.chance.between(5*time.Second, time.Minute), func() { w.revive(m) })
+		} else if !run.life.over() {
 			// It cannot use its journal, and whoever supervises it tries again.
 			if !run.suspect.Load() {
 				w.fault("agent %s ended by itself: %v", m.name, err)
@@ -158,6 +166,16 @@ func (r *agentRun) mayCrash() {
 	if !r.life.over() && r.world.faults.strikes(CrashInEffect, r.chance, 0.03) {
 		r.crash()
 		r.world.later(r.chance.between(time.Second, 10*time.Second), func() { r.world.revive(r.machine) })
+	}
+}
+
+// leave ends a run that has ended in order.
+func (r *agentRun) leave() {
+	r.life.end()
+	r.machine.mu.Lock()
+	defer r.machine.mu.Unlock()
+	if r.machine.current == r {
+		r.machine.current = nil
 	}
 }
 

@@ -69,7 +69,7 @@ func TestPlantedBugs(t *testing.T) {
 				t.Fatalf("build: %v\n%s", err, said)
 			}
 			find := exec.CommandContext(t.Context(), binary, "-test.run", "^TestSeeds$",
-				"-test.timeout", "200s", "-seeds", fmt.Sprint(bugSeeds), "-stop-at", strings.Join(bug.Invariants, ","))
+				"-test.timeout", "400s", "-seeds", fmt.Sprint(bugSeeds), "-stop-at", strings.Join(bug.Invariants, ","))
 			find.Env = append(os.Environ(), "CI=")
 			said, err := find.CombinedOutput()
 			if err == nil {

@@ -49,6 +49,7 @@ func (w *world) checkBounds() {
 		_, session, words := described(line)
 		w.violate("D2", session, "session %s has no command that starts it", words)
 	}
+	w.checkPlacement()
 }
 
 // judge looks at the histories of the whole life.
@@ -65,6 +66,8 @@ func (w *world) judge() error {
 	j := judgement{world: w, changes: changes, effects: effects, passages: w.wireLog.all()}
 	j.rows()
 	j.capacity()
+	j.avoided()
+	j.orders()
 	j.effectsOnce()
 	j.wire()
 	j.replaced()

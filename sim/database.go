@@ -28,6 +28,8 @@ type storage struct {
 	life   *life
 	faults *faults
 	chance *chance
+	// far is how long the way to a database that is far away takes at most.
+	far time.Duration
 	// healed ends what is slow.
 	healed <-chan struct{}
 	// by gives what the history's triggers note of who writes, and when.
@@ -84,6 +86,9 @@ func (s *storage) reach(ctx context.Context) error {
 	}
 	if s.faults.strikes(DatabaseSlow, s.chance, 0.003) {
 		return s.wait(ctx, s.chance.between(100*time.Millisecond, 4*time.Second))
+	}
+	if s.faults.may(DatabaseFar) {
+		return s.wait(ctx, s.chance.between(0, s.far))
 	}
 	return nil
 }

@@ -62,6 +62,16 @@ func (d simDriver) hang(ctx context.Context) error {
 
 // Start implements driver.Driver.
 func (d simDriver) Start(ctx context.Context, spec driver.Spec) (driver.Runtime, error) {
+	started, err := d.start(ctx, spec)
+	if err != nil && !d.run.life.over() {
+		// An earlier run of the agent may have left one, of which nothing is left
+		// either.
+		d.run.machine.undo(d.run.number, spec.Ref)
+	}
+	return started, err
+}
+
+func (d simDriver) start(ctx context.Context, spec driver.Spec) (driver.Runtime, error) {
 	c, strikes := d.run.chance, d.run.world.faults.strikes
 	deaf := strikes(EffectDeaf, c, 0.15)
 	before, after := c.between(20*time.Millisecond, 800*time.Millisecond), c.between(5*time.Millisecond, 300*time.Millisecond)

@@ -34,6 +34,10 @@ const (
 	RuntimeExit    Fault = "runtime ended by itself"
 	SyncFailed     Fault = "journal sync failed"
 	CallLost       Fault = "answer to a user lost"
+	AgentLeft      Fault = "agent left for a while"
+	AgentChanged   Fault = "agent came back different"
+	CapacityLie    Fault = "agent lied about its capacity"
+	DatabaseFar    Fault = "database far away"
 )
 
 // faults are what may go wrong in one world, and what has. Safe for concurrent

@@ -55,15 +55,43 @@ func cutFrame(stream []byte) (first frame, rest []byte, whole bool) {
 	if opcode := stream[0] & 0x0f; opcode == 8 && !masked && length >= 2 {
 		first.closing = int(binary.BigEndian.Uint16(first.raw[head:]))
 	} else if opcode == 1 {
-		content := append([]byte(nil), first.raw[head:]...)
-		for i := range content {
-			if masked {
-				content[i] ^= first.raw[head-4+i%4]
-			}
-		}
+		content, _ := first.content()
 		first.kind, first.said = understand(content)
 	}
 	return first, stream[end:], true
+}
+
+// content gives what a data frame says, and whether it is masked, as those of
+// agents are.
+func (f frame) content() (content []byte, masked bool) {
+	head := 2
+	switch f.raw[1] & 0x7f {
+	case 126:
+		head = 4
+	case 127:
+		head = 10
+	}
+	if masked = f.raw[1]&0x80 != 0; !masked {
+		return f.raw[head:], false
+	}
+	content = append([]byte(nil), f.raw[head+4:]...)
+	for i := range content {
+		content[i] ^= f.raw[head+i%4]
+	}
+	return content, true
+}
+
+// with is the same masked frame with another content. Its mask is zero, which
+// changes nothing.
+func (f frame) with(content []byte) frame {
+	raw := []byte{f.raw[0]}
+	if len(content) < 126 {
+		raw = append(raw, 0x80|byte(len(content)))
+	} else {
+		raw = binary.BigEndian.AppendUint16(append(raw, 0x80|126), uint16(len(content)))
+	}
+	f.raw = append(append(raw, 0, 0, 0, 0), content...)
+	return f
 }
 
 func understand(content []byte) (wire.Type, said) {

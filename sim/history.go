@@ -3,13 +3,14 @@ package sim
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/streamspace/streamspace/agent/driver"
-	"github.com/streamspace/streamspace/models"
+	"github.com/streamspace/streamspace/db"
 )
 
 // change is one row as it was written.
@@ -17,13 +18,13 @@ type change struct {
 	n       int64
 	at      time.Duration // since the world began
 	replica int64
-	kind    string // command, session or epoch
-	// created tells of a row that is new, or of a session that got its agent.
+	kind    string // command, session, epoch or agent
 	created bool
 	id      string
 	session string
-	agent   string
-	action  string
+	// agentWas is the session's agent before.
+	agentWas, agent string
+	action          string
 	// generation is the command's or the session's.
 	generation, seq  int64
 	was, became      string
@@ -31,9 +32,32 @@ type change struct {
 	superseded       bool
 	sentWas, sentNow int64
 	// epoch is the agent's at the time of the write.
-	epoch       int64
-	agentStatus string
-	deadline    string
+	epoch int64
+	// agentRow is the row of the session's agent at the time of the write.
+	agentRow string
+	deadline string
+}
+
+// placed tells whether the session got this agent with this change.
+func (c change) placed() bool { return c.kind == "session" && c.agent != "" && c.agent != c.agentWas }
+
+// agentRow is what the history keeps of an agent.
+type agentRow struct {
+	Status   string            `json:"status"`
+	Cordoned int               `json:"cordoned"`
+	Deadline string            `json:"deadline"`
+	By       string            `json:"by"`
+	Capacity any               `json:"capacity"`
+	Labels   map[string]string `json:"labels"`
+	Region   string            `json:"region"`
+}
+
+func (a agentRow) traits() traits { return traits{region: a.Region, labels: a.Labels} }
+
+// parseRow reads a row that the triggers wrote.
+func parseRow(text string) (row agentRow) {
+	_ = json.Unmarshal([]byte(text), &row) // SQLite made it
+	return row
 }
 
 // String tells the change to people.
@@ -41,6 +65,8 @@ func (c change) String() string {
 	switch {
 	case c.kind == "epoch":
 		return fmt.Sprintf("replica %d counts connection %d of %s (before: %d)", c.replica, c.sentNow, c.agent, c.sentWas)
+	case c.kind == "agent":
+		return fmt.Sprintf("replica %d writes agent %s: %s to %s", c.replica, c.agent, c.was, c.became)
 	case c.kind == "command":
 		return fmt.Sprintf("replica %d writes command %s (%s of %s, generation %d, on %s): %s to %s, sent on %d, connection %d %s",
 			c.replica, c.id, c.action, c.session, c.generation, c.agent, c.was, c.became, c.sentNow, c.epoch, c.reason)
@@ -52,6 +78,8 @@ func (c change) String() string {
 // history reads what the triggers wrote, and the rows as they are.
 type history struct {
 	handle *sql.DB
+	// product asks what replicas ask, without their faults.
+	product *db.Database
 }
 
 func openHistory(path string) (*history, error) {
@@ -59,7 +87,7 @@ func openHistory(path string) (*history, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the history: %w", err)
 	}
-	return &history{handle: handle}, nil
+	return &history{handle: handle, product: db.FromDB(handle)}, nil
 }
 
 func (h *history) close() { _ = h.handle.Close() }
@@ -74,8 +102,8 @@ func (h *history) changes(ctx context.Context, after int64) ([]change, error) {
 	var all []change
 	for rows.Next() {
 		var c change
-		if err := rows.Scan(&c.n, &c.at, &c.replica, &c.kind, &c.created, &c.id, &c.session, &c.agent, &c.action, &c.generation, &c.seq,
-			&c.was, &c.became, &c.reason, &c.code, &c.superseded, &c.sentWas, &c.sentNow, &c.epoch, &c.agentStatus, &c.deadline); err != nil {
+		if err := rows.Scan(&c.n, &c.at, &c.replica, &c.kind, &c.created, &c.id, &c.session, &c.agentWas, &c.agent, &c.action, &c.generation, &c.seq,
+			&c.was, &c.became, &c.reason, &c.code, &c.superseded, &c.sentWas, &c.sentNow, &c.epoch, &c.agentRow, &c.deadline); err != nil {
 			return nil, fmt.Errorf("read the history: %w", err)
 		}
 		all = append(all, c)
@@ -85,7 +113,13 @@ func (h *history) changes(ctx context.Context, after int64) ([]change, error) {
 
 // last is the number of the newest change of commands and sessions.
 func (h *history) last(ctx context.Context) (n int64, err error) {
-	err = h.handle.QueryRowContext(ctx, `SELECT coalesce(max(n), 0) FROM sim_history WHERE kind <> 'epoch'`).Scan(&n)
+	err = h.handle.QueryRowContext(ctx, `SELECT coalesce(max(n), 0) FROM sim_history WHERE kind IN ('command', 'session')`).Scan(&n)
+	return n, err
+}
+
+// newest is the number of the newest change of anything.
+func (h *history) newest(ctx context.Context) (n int64, err error) {
+	err = h.handle.QueryRowContext(ctx, `SELECT coalesce(max(n), 0) FROM sim_history`).Scan(&n)
 	return n, err
 }
 
@@ -104,20 +138,10 @@ func (h *history) passing(ctx context.Context) ([]string, error) {
 // waits restricts to sessions that wait for an agent.
 const waits = `state = 'pending' AND agent_id IS NULL AND wait_until IS NOT NULL`
 
-// waiting describes the sessions that wait for an agent although the machine has
-// room for another one, and has not failed to start them or others like them.
-func (h *history) waiting(ctx context.Context, machine string, limit int) ([]string, error) {
-	return h.texts(ctx, `SELECT id || '|' || id || '|' || 'waits because ' || coalesce(reason, '') FROM sessions WHERE `+waits+` AND ? > (
-		SELECT count(*) FROM sessions WHERE agent_id = ? AND state NOT IN ('terminated', 'failed', 'hibernated'))
-		AND coalesce(failures, '') NOT LIKE '%"agentId":"' || ? || '"%'
-		AND NOT EXISTS (SELECT 1 FROM breakers b WHERE b.agent_id = ? AND b.template = sessions.template AND b.failures >= ?)
-		ORDER BY id`, limit, machine, machine, machine, models.BreakerTrips)
-}
-
 // withoutCommand describes the sessions whose start was never written.
 func (h *history) withoutCommand(ctx context.Context) ([]string, error) {
 	return h.texts(ctx, `SELECT id || '|' || id || '|' || state FROM sessions s WHERE agent_id IS NOT NULL AND NOT EXISTS
-		(SELECT 1 FROM agent_commands c WHERE c.session_id = s.id AND c.action = 'start_session') ORDER BY id`)
+		(SELECT 1 FROM agent_commands c WHERE c.session_id = s.id AND c.action = 'start_session' AND (s.state <> 'pending' OR c.generation = s.generation)) ORDER BY id`)
 }
 
 // runningOn gives the sessions that should run on the machine.
@@ -133,6 +157,53 @@ func (h *history) runningOn(ctx context.Context, machine string) (map[driver.Ref
 		running[driver.Ref{SessionID: id, Generation: number}] = true
 	}
 	return running, err
+}
+
+// liveSession is a session that has not ended.
+type liveSession struct {
+	id, agent, state, reason string
+	// until is when it gives up waiting, or empty; failures are the agents that
+	// could not start it.
+	until, failures string
+}
+
+// failedOn tells whether the agent could not start the session.
+func (l liveSession) failedOn(agent string) bool {
+	return strings.Contains(l.failures, `"agentId":"`+agent+`"`)
+}
+
+func (l liveSession) waits() bool { return l.agent == "" && l.until != "" }
+
+// live gives the sessions that have not ended, in order.
+func (h *history) live(ctx context.Context) ([]liveSession, error) {
+	rows, err := h.handle.QueryContext(ctx, `SELECT id, coalesce(agent_id, ''), state, coalesce(reason, ''), coalesce(wait_until, ''), coalesce(failures, '')
+		FROM sessions WHERE state NOT IN ('terminated', 'failed') ORDER BY id`)
+	if err != nil {
+		return nil, fmt.Errorf("read the sessions: %w", err)
+	}
+	defer rows.Close()
+	var all []liveSession
+	for rows.Next() {
+		var one liveSession
+		if err := rows.Scan(&one.id, &one.agent, &one.state, &one.reason, &one.until, &one.failures); err != nil {
+			return nil, fmt.Errorf("read the sessions: %w", err)
+		}
+		all = append(all, one)
+	}
+	return all, rows.Err()
+}
+
+// unexplained describes the sessions of which nothing says why they are where
+// they are, or something else than is so. Of those that an agent could not start
+// the last placement is kept until the next.
+func (h *history) unexplained(ctx context.Context) ([]string, error) {
+	return h.texts(ctx, `SELECT s.id || '|' || s.id || '|' || s.state || ' on ' || coalesce(s.agent_id, 'no agent') || ', and the explanation is: ' ||
+			coalesce(p.outcome || ' ' || coalesce(p.agent_id, '') || ' ' || p.verdicts, 'none')
+		FROM sessions s LEFT JOIN placements p ON p.session_id = s.id
+		WHERE p.session_id IS NULL OR p.agent_id IS NOT s.agent_id AND (s.agent_id IS NOT NULL OR s.failures IS NULL)
+			OR s.agent_id IS NULL AND s.failures IS NULL AND (p.outcome <> 'waiting' OR s.state = 'pending' AND coalesce(s.reason, '') = '')
+			OR s.agent_id IS NOT NULL AND (p.outcome <> 'placed' OR json_extract(p.verdicts, '$.agents[0].agentId') IS NOT s.agent_id
+				OR json_extract(p.verdicts, '$.agents[0].score') IS NULL) ORDER BY s.id`)
 }
 
 func (h *history) texts(ctx context.Context, query string, args ...any) ([]string, error) {

@@ -27,8 +27,8 @@ func (j judgement) rows() {
 			if models.SessionState(c.was).Terminal() {
 				w.violateAt(c.at, "D3", c.session, "a session that had ended was written: %s", c)
 			}
-			if c.created && c.agent != "" && c.agentStatus != models.AgentOnline {
-				w.violateAt(c.at, "S3", c.session, "a session was placed on an agent that is %s", c.agentStatus)
+			if c.placed() {
+				j.placement(c)
 			}
 		case "command":
 			if ended(c.was) {
@@ -52,28 +52,6 @@ func (j judgement) rows() {
 
 func ended(status string) bool {
 	return status == models.CommandCompleted || status == models.CommandFailed
-}
-
-// capacity judges S1: what is live on an agent never exceeds its limit.
-func (j judgement) capacity() {
-	live, on := map[string]int{}, map[string]string{}
-	for _, c := range j.changes {
-		if c.kind != "session" {
-			continue
-		}
-		if before := on[c.session]; before != "" {
-			live[before]--
-		}
-		on[c.session] = ""
-		if c.agent == "" || !models.SessionState(c.became).Live() {
-			continue
-		}
-		on[c.session] = c.agent
-		live[c.agent]++
-		if live[c.agent] > j.world.plan.Limit {
-			j.world.violateAt(c.at, "S1", c.session, "agent %s has %d sessions and takes %d", c.agent, live[c.agent], j.world.plan.Limit)
-		}
-	}
 }
 
 // effectsOnce judges D1, D4 and R3 where the effects are.

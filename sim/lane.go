@@ -108,6 +108,9 @@ func (l *lane) frames() bool {
 // carry decides what becomes of a frame.
 func (l *lane) carry(one frame) {
 	w := l.link.world
+	if l.up && one.kind == wire.TypeHeartbeat {
+		one = l.link.agent.machine.reword(one)
+	}
 	if one.kind == wire.TypeWelcome {
 		l.link.mu.Lock()
 		l.link.epoch = one.said.Epoch

@@ -16,6 +16,8 @@ type effectKind string
 const (
 	effectStart effectKind = "start"
 	effectStop  effectKind = "stop"
+	// effectUndone is the end of a runtime whose start failed after all.
+	effectUndone effectKind = "undone start"
 	// effectExit is a runtime's own end, effectGone the machine's.
 	effectExit effectKind = "exit"
 	effectGone effectKind = "gone with the machine"
@@ -34,10 +36,14 @@ type effect struct {
 // machine is where an agent runs: its runtimes, which live on when the agent
 // crashes, and what of its journal is on disk. Safe for concurrent use.
 type machine struct {
-	name  string
-	limit int
+	name string
+	// joins is when the machine is set up, after the world began; 0 is at once.
+	joins time.Duration
 
-	mu       sync.Mutex
+	mu sync.Mutex
+	// profile is what its agent says.
+	profile  profile
+	joined   bool
 	runtimes map[driver.Ref]time.Time
 	effects  []effect
 	// durable is the journal as far as it has been synced.
@@ -50,8 +56,15 @@ type machine struct {
 	current *agentRun
 }
 
-func newMachine(name string, limit int) *machine {
-	return &machine{name: name, limit: limit, runtimes: map[driver.Ref]time.Time{}}
+func newMachine(name string, one setup) *machine {
+	return &machine{name: name, joins: one.joins, joined: one.joins == 0, profile: one.profile, runtimes: map[driver.Ref]time.Time{}}
+}
+
+// join makes the machine one that is there.
+func (m *machine) join() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.joined = true
 }
 
 // note adds to the log. The caller has the lock.
@@ -82,6 +95,16 @@ func (m *machine) finish(run int, ref driver.Ref) {
 		}
 	}
 	m.note(run, effectStop, ref)
+}
+
+// undo ends a runtime, if it is there, as its start has failed.
+func (m *machine) undo(run int, ref driver.Ref) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, there := m.runtimes[ref]; there {
+		delete(m.runtimes, ref)
+		m.note(run, effectUndone, ref)
+	}
 }
 
 // list gives the runtimes in order.

@@ -25,8 +25,9 @@ type Plan struct {
 	Hasty    bool
 	Replicas int
 	Machines int
-	// Limit is how many sessions a machine takes.
-	Limit int
+	// Varied worlds have users who ask for more than a session, machines that
+	// differ, and some that come later.
+	Varied bool
 	// Chaos is how long things go wrong for.
 	Chaos time.Duration
 	// SettleWithin bounds the time from then until everything is as it should be.
@@ -37,17 +38,24 @@ type Plan struct {
 	HeartbeatEvery, StaleAfter, InventoryEvery, AckWithin, EffectWithin      time.Duration
 
 	events []event
+	setups []setup
+}
+
+// setup is what a machine is at first.
+type setup struct {
+	profile profile
+	joins   time.Duration
 }
 
 // event is something that happens at its time. What it happens to is drawn
 // then, from those that are there.
 type event struct {
 	at    time.Duration // after the world is up
-	fault Fault         // or empty, and ask says what a user does
+	fault Fault         // or empty, and ask says what a person does
 	ask   ask
 }
 
-// ask is what a user does.
+// ask is what a user or an operator does.
 type ask int
 
 const (
@@ -55,6 +63,11 @@ const (
 	// askAgain repeats an earlier launch.
 	askAgain
 	askStop
+	askCordon
+	askUncordon
+	// askDrain sets a deadline, askDrainForEver none.
+	askDrain
+	askDrainForEver
 )
 
 // scheduled are the faults that come at a time; the others come with a frame, a
@@ -74,14 +87,15 @@ func drawn() []Fault {
 func NewPlan(seed uint64) Plan {
 	c := newChance(seed, "plan")
 	p := Plan{
-		Seed: seed, Hasty: c.happens(0.45), Replicas: 1 + c.pick(2), Machines: 1 + c.pick(3), Limit: 3 + c.pick(4),
+		Seed: seed, Hasty: c.happens(0.45), Replicas: 1 + c.pick(2), Machines: 1 + c.pick(3),
 		Chaos:          c.between(25*time.Second, 70*time.Second),
 		HeartbeatEvery: 4 * time.Second, StaleAfter: 18 * time.Second, InventoryEvery: 15 * time.Second,
 		AckWithin: 2 * time.Second, EffectWithin: 15 * time.Second,
 		ReconcileEvery: 15 * time.Second, StuckAfter: services.DefaultStuckAfter, AgentGoneAfter: services.DefaultAgentGoneAfter,
 		GiveUpAfter: services.DefaultGiveUpAfter, CommandDeadline: services.DefaultCommandDeadline,
-		SettleWithin: 150 * time.Second, Enabled: map[Fault]bool{},
+		SettleWithin: 200 * time.Second, Enabled: map[Fault]bool{},
 	}
+	p.setUp(newChance(seed, "machines"))
 	if p.Hasty {
 		p.ReconcileEvery = c.between(4*time.Second, 8*time.Second)
 		p.StuckAfter = c.between(15*time.Second, 40*time.Second)
@@ -91,7 +105,7 @@ func NewPlan(seed uint64) Plan {
 			p.AgentGoneAfter = 3 * time.Minute
 		}
 		p.GiveUpAfter = 4 * time.Minute
-		p.SettleWithin = p.AgentGoneAfter + 2*p.CommandDeadline + 2*p.StuckAfter + time.Minute
+		p.SettleWithin = p.AgentGoneAfter + 2*p.CommandDeadline + 2*p.StuckAfter + 90*time.Second
 	}
 	var kinds []Fault
 	for _, kind := range slices.Concat(scheduled(), drawn()) {
@@ -118,8 +132,65 @@ func NewPlan(seed uint64) Plan {
 	for range len(kinds) * (1 + c.pick(3)) {
 		p.events = append(p.events, event{at: c.between(0, p.Chaos), fault: kinds[c.pick(len(kinds))]})
 	}
+	p.crowd(newChance(seed, "placement"))
 	slices.SortFunc(p.events, func(a, b event) int { return int(a.at - b.at) })
 	return p
+}
+
+// setUp decides what the machines are at first.
+func (p *Plan) setUp(c *chance) {
+	p.Varied = c.happens(0.7)
+	for i := range p.Machines {
+		one := setup{profile: profile{claim: honest(int64(3+c.pick(4)), 64, 256, false), traits: drawTraits(c)}}
+		if p.Varied {
+			one.profile.claim = honest(int64(2+c.pick(5)), int64(1+c.pick(4)), int64(1+c.pick(5)), c.happens(0.5))
+			if i > 0 && c.happens(0.3) {
+				one.joins = c.between(5*time.Second, p.Chaos)
+			}
+		}
+		p.setups = append(p.setups, one)
+	}
+}
+
+// crowd adds what makes placement hard: more users, operators, and agents that
+// change.
+func (p *Plan) crowd(c *chance) {
+	if !p.Varied {
+		return
+	}
+	var kinds []Fault
+	for _, kind := range []Fault{AgentLeft, AgentChanged, CapacityLie, DatabaseFar} {
+		if !c.happens(0.4) {
+			continue
+		}
+		p.Enabled[kind] = true
+		if kind != DatabaseFar {
+			kinds = append(kinds, kind)
+		}
+	}
+	for range len(kinds) * (1 + c.pick(4)) {
+		p.events = append(p.events, event{at: c.between(0, p.Chaos), fault: kinds[c.pick(len(kinds))]})
+	}
+	if c.happens(0.5) {
+		// Some come all at once, and meet on the way to the same agent.
+		burst := c.between(0, p.Chaos)
+		for range 6 + c.pick(14) {
+			one := event{at: burst + c.between(0, 300*time.Millisecond), ask: askLaunch}
+			if c.happens(0.4) {
+				one.at = c.between(0, p.Chaos)
+			}
+			p.events = append(p.events, one)
+		}
+		if c.happens(0.4) {
+			p.events = append(p.events, event{at: burst + c.between(0, 300*time.Millisecond), ask: askCordon})
+		}
+	}
+	if c.happens(0.5) {
+		for range 2 + c.pick(8) {
+			p.events = append(p.events, event{at: c.between(0, p.Chaos),
+				ask: []ask{askCordon, askUncordon, askUncordon, askDrain, askDrain, askDrainForEver}[c.pick(6)]})
+		}
+	}
 }
 
 // recent is how old a recent heartbeat may be, with room for clocks that differ

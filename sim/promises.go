@@ -32,12 +32,16 @@ func (j judgement) ends() {
 	for _, one := range j.world.users.promises() {
 		asked[one.id] = !one.askedStop.IsZero()
 	}
+	drained := map[string]bool{}
 	for _, c := range j.changes {
+		if j.drained(c) {
+			drained[c.session] = true
+		}
 		if c.kind != "session" || !models.SessionState(c.became).Terminal() || models.SessionState(c.was).Terminal() {
 			continue
 		}
 		if c.became == string(models.SessionTerminated) {
-			if !asked[c.session] && !j.ended(c, effectExit) {
+			if !asked[c.session] && !j.ended(c, effectExit) && !drained[c.session] {
 				j.world.violateAt(c.at, "R2", c.session, "nobody asked for the end of session %s, and it did not end by itself", c.session)
 			}
 			continue
@@ -59,6 +63,8 @@ func (j judgement) failure(c change) {
 		if !w.plan.Enabled[SyncFailed] {
 			violate("R2", "a journal that works refused a start")
 		}
+	case models.CodeWaitTimeout:
+		j.gaveUp(c, violate)
 	case models.CodeRuntimeExited:
 		if !j.ended(c, effectExit) {
 			violate("R2", "the runtime did not end by itself")
@@ -98,7 +104,7 @@ func (j judgement) declaredGone(c change, violate func(invariant, why string)) {
 	for _, s := range w.slots {
 		allowed -= time.Duration(max(s.offset.Load(), -s.offset.Load()))
 	}
-	if w.plan.Enabled[DatabaseAway] || w.plan.Enabled[DatabaseSlow] || w.plan.Enabled[CommitRefused] || w.plan.Enabled[FrameLost] ||
+	if w.plan.Enabled[DatabaseAway] || w.plan.Enabled[DatabaseSlow] || w.plan.Enabled[DatabaseFar] || w.plan.Enabled[CommitRefused] || w.plan.Enabled[FrameLost] ||
 		w.plan.Enabled[HalfOpen] || w.plan.Enabled[FrameDelayed] {
 		allowed -= w.plan.StaleAfter + 15*time.Second
 	}

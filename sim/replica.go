@@ -52,6 +52,7 @@ type replicaRun struct {
 	dispatcher *services.CommandDispatcher
 	reconciler *services.SessionReconciler
 	queue      *services.Queue
+	drainer    *services.Drainer
 	sessions   *services.Sessions
 	listener   *listener
 	server     *http.Server
@@ -75,7 +76,7 @@ func (w *world) startReplica(s *slot) {
 	store := &storage{path: w.path, gate: w.gate, life: r.life, faults: w.faults, awayUntil: &s.away, healed: w.healed,
 		chance:   newChance(w.plan.Seed, fmt.Sprintf("%s run %d", r.name, s.runs)),
 		by:       func() (int64, int64) { return int64(time.Since(w.began)), number },
-		atCommit: r.atCommit,
+		atCommit: r.atCommit, far: w.far,
 	}
 	run := s.runs
 	r.handle = store.open()
@@ -92,15 +93,17 @@ func (w *world) startReplica(s *slot) {
 		AgentGoneAfter: w.plan.AgentGoneAfter, GiveUpAfter: w.plan.GiveUpAfter, CommandDeadline: w.plan.CommandDeadline})
 	selector := services.NewAgentSelectorWith(r.handle, r.hub, services.SelectorOptions{Now: s.now, HeartbeatWithin: w.plan.recent()})
 	r.sessions = services.NewSessions(r.database, selector, r.dispatcher, services.SessionsOptions{Logger: logger, Now: s.now,
-		CommandDeadline: w.plan.CommandDeadline, Replicas: true,
+		CommandDeadline: w.plan.CommandDeadline, Replicas: true, WaitFor: waitFor,
 		NewCommandID: func() string { return fmt.Sprintf("c%d-%d-%d", number, run, r.commands.Add(1)) }})
 	r.queue = services.NewQueue(r.sessions, services.QueueOptions{Logger: logger})
+	r.drainer = services.NewDrainer(r.database, r.sessions, services.DrainerOptions{Logger: logger, Now: s.now})
 	r.listener = newListener(r.name, r.life)
 	r.server = &http.Server{Handler: r.routes(), ErrorLog: w.quiet}
 	r.running.Go(r.hub.Run)
 	r.running.Go(r.dispatcher.Start)
 	r.running.Go(r.reconciler.Start)
 	r.running.Go(r.queue.Start)
+	r.running.Go(r.drainer.Start)
 	r.running.Go(func() { _ = r.server.Serve(r.listener) }) // it ends with the listener
 	r.running.Go(func() {
 		if err := r.dispatcher.DispatchPendingCommands(); err != nil {
@@ -115,9 +118,12 @@ func (r *replicaRun) routes() http.Handler {
 	mux.HandleFunc("POST "+wire.RegisterPath, func(w http.ResponseWriter, request *http.Request) {
 		var body wire.Register
 		err := json.NewDecoder(request.Body).Decode(&body)
+		if m := r.world.machine(body.AgentID); m != nil {
+			body.Capacity = m.says().claim.said
+		}
 		if err == nil {
 			_, _, err = r.database.RegisterAgent(request.Context(), models.Agent{
-				ID: body.AgentID, Platform: body.Platform, Region: body.Region, Capacity: body.Capacity, Metadata: body.Metadata,
+				ID: body.AgentID, Platform: body.Platform, Region: body.Region, Labels: body.Labels, Capacity: body.Capacity, Metadata: body.Metadata,
 			}, r.slot.now())
 		}
 		if err != nil {
@@ -169,6 +175,7 @@ func (r *replicaRun) crash() {
 // stop ends the replica in order, and after a crash what goroutines are left.
 func (r *replicaRun) stop() {
 	r.queue.Stop()
+	r.drainer.Stop()
 	r.reconciler.Stop()
 	r.dispatcher.Stop()
 	r.hub.Stop()
@@ -179,6 +186,6 @@ func (r *replicaRun) stop() {
 }
 
 // launch asks this replica for a session.
-func (r *replicaRun) launch(ctx context.Context, id string) (models.Session, bool, error) {
-	return r.sessions.Launch(ctx, services.LaunchRequest{ID: id, Template: templateName, Owner: r.world.owner})
+func (r *replicaRun) launch(ctx context.Context, id string, asked wish) (models.Session, bool, error) {
+	return r.sessions.Launch(ctx, asked.request(id, r.world.owner))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/streamspace/streamspace/db"
@@ -13,39 +14,52 @@ import (
 )
 
 // triggers let the database keep its own history, in the same transactions as
-// what happened: each row of a command, a session or an agent's epoch as it was
-// written, with the row before. The product knows nothing of it.
+// what happened: each row of a command, a session, an agent's epoch or its
+// service as it was written, with the row before. The product knows nothing of it.
 const triggers = `
 CREATE TABLE sim_history (
 	n integer PRIMARY KEY AUTOINCREMENT, at integer NOT NULL, replica integer NOT NULL, kind text NOT NULL, created integer NOT NULL,
-	id text NOT NULL, session text NOT NULL, agent text NOT NULL, action text NOT NULL, generation integer NOT NULL, seq integer NOT NULL,
+	id text NOT NULL, session text NOT NULL, agent_was text NOT NULL, agent text NOT NULL, action text NOT NULL,
+	generation integer NOT NULL, seq integer NOT NULL,
 	was text NOT NULL, became text NOT NULL, reason text NOT NULL, code text NOT NULL, superseded integer NOT NULL,
-	sent_was integer NOT NULL, sent_became integer NOT NULL, epoch integer NOT NULL, agent_status text NOT NULL, deadline text NOT NULL);
+	sent_was integer NOT NULL, sent_became integer NOT NULL, epoch integer NOT NULL, agent_row text NOT NULL, deadline text NOT NULL);
 CREATE TRIGGER sim_command_created AFTER INSERT ON agent_commands BEGIN
-	INSERT INTO sim_history VALUES (NULL, sim_at(), sim_by(), 'command', 1, NEW.command_id, coalesce(NEW.session_id, ''), NEW.agent_id,
+	INSERT INTO sim_history VALUES (NULL, sim_at(), sim_by(), 'command', 1, NEW.command_id, coalesce(NEW.session_id, ''), '', NEW.agent_id,
 		NEW.action, NEW.generation, NEW.seq, '', NEW.status, '', '', 0, 0, 0, 0, '', coalesce(NEW.deadline_at, ''));
 END;
 CREATE TRIGGER sim_command_written AFTER UPDATE ON agent_commands BEGIN
-	INSERT INTO sim_history VALUES (NULL, sim_at(), sim_by(), 'command', 0, NEW.command_id, coalesce(NEW.session_id, ''), NEW.agent_id,
+	INSERT INTO sim_history VALUES (NULL, sim_at(), sim_by(), 'command', 0, NEW.command_id, coalesce(NEW.session_id, ''), '', NEW.agent_id,
 		NEW.action, NEW.generation, NEW.seq, OLD.status, NEW.status, coalesce(NEW.error_message, ''), '',
 		coalesce(NEW.result LIKE '%superseded%', 0), OLD.sent_epoch, NEW.sent_epoch,
 		coalesce((SELECT epoch FROM agents WHERE id = NEW.agent_id), 0), '', coalesce(NEW.deadline_at, ''));
 END;
 CREATE TRIGGER sim_session_created AFTER INSERT ON sessions BEGIN
-	INSERT INTO sim_history VALUES (NULL, sim_at(), sim_by(), 'session', 1, NEW.id, NEW.id, coalesce(NEW.agent_id, ''),
+	INSERT INTO sim_history VALUES (NULL, sim_at(), sim_by(), 'session', 1, NEW.id, NEW.id, '', coalesce(NEW.agent_id, ''),
 		'', NEW.generation, 0, '', NEW.state, '', '', 0, 0, 0, 0,
-		coalesce((SELECT status FROM agents WHERE id = NEW.agent_id), ''), '');
+		coalesce((SELECT AROW FROM agents a WHERE a.id = NEW.agent_id), ''), '');
 END;
 CREATE TRIGGER sim_session_written AFTER UPDATE ON sessions BEGIN
-	INSERT INTO sim_history VALUES (NULL, sim_at(), sim_by(), 'session', OLD.agent_id IS NULL AND NEW.agent_id IS NOT NULL,
-		NEW.id, NEW.id, coalesce(NEW.agent_id, ''),
+	INSERT INTO sim_history VALUES (NULL, sim_at(), sim_by(), 'session', 0,
+		NEW.id, NEW.id, coalesce(OLD.agent_id, ''), coalesce(NEW.agent_id, ''),
 		'', NEW.generation, 0, OLD.state, NEW.state, coalesce(NEW.reason, ''), coalesce(NEW.reason_code, ''), 0, 0, 0, 0,
-		coalesce((SELECT status FROM agents WHERE id = NEW.agent_id AND OLD.agent_id IS NULL), ''), '');
+		coalesce((SELECT AROW FROM agents a WHERE a.id = NEW.agent_id), ''), '');
 END;
 CREATE TRIGGER sim_agent_connected AFTER UPDATE OF epoch ON agents BEGIN
-	INSERT INTO sim_history VALUES (NULL, sim_at(), sim_by(), 'epoch', 0, NEW.id, '', NEW.id,
-		'', 0, 0, '', '', '', '', 0, OLD.epoch, NEW.epoch, NEW.epoch, NEW.status, '');
+	INSERT INTO sim_history VALUES (NULL, sim_at(), sim_by(), 'epoch', 0, NEW.id, '', '', NEW.id,
+		'', 0, 0, '', '', '', '', 0, OLD.epoch, NEW.epoch, NEW.epoch, '', '');
+END;
+CREATE TRIGGER sim_agent_created AFTER INSERT ON agents BEGIN
+	INSERT INTO sim_history VALUES (NULL, sim_at(), sim_by(), 'agent', 1, NEW.id, '', '', NEW.id,
+		'', 0, 0, '', NEWROW, '', '', 0, 0, 0, 0, '', '');
+END;
+CREATE TRIGGER sim_agent_written AFTER UPDATE ON agents WHEN OLDROW <> NEWROW BEGIN
+	INSERT INTO sim_history VALUES (NULL, sim_at(), sim_by(), 'agent', 0, NEW.id, '', '', NEW.id,
+		'', 0, 0, OLDROW, NEWROW, '', '', 0, 0, 0, 0, '', '');
 END;`
+
+// agentJSON is what the history keeps of an agent's row; see agentRow.
+const agentJSON = `json_object('status', ROW.status, 'cordoned', ROW.cordoned, 'deadline', coalesce(ROW.drain_deadline, ''),
+	'by', coalesce(ROW.drained_by, ''), 'capacity', json(ROW.capacity), 'labels', json(ROW.labels), 'region', ROW.region)`
 
 // Prepare makes the database that every world begins with: the product's
 // schema, one user, one template, and the triggers. dir is for its files.
@@ -82,7 +96,8 @@ func fill(ctx context.Context, database *db.Database) error {
 		ownerID, ownerName); err != nil {
 		return err
 	}
-	_, err := handle.ExecContext(ctx, triggers)
+	row := func(of string) string { return strings.ReplaceAll(agentJSON, "ROW", of) }
+	_, err := handle.ExecContext(ctx, strings.NewReplacer("AROW", row("a"), "OLDROW", row("OLD"), "NEWROW", row("NEW")).Replace(triggers))
 	return err
 }
 

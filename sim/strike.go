@@ -61,6 +61,21 @@ func (w *world) strike(kind Fault) {
 			step = -step
 		}
 		s.offset.Add(int64(step))
+	case AgentLeft:
+		if run := m.running(); run != nil {
+			w.faults.count(kind)
+			run.leaving.end()
+		}
+	case CapacityLie:
+		w.faults.count(kind)
+		m.say(w.claims[c.pick(len(w.claims))])
+	case AgentChanged:
+		if run := m.running(); run != nil {
+			w.faults.count(kind)
+			m.become(drawTraits(c))
+			run.crash()
+			w.later(c.between(500*time.Millisecond, 3*time.Second), func() { w.revive(m) })
+		}
 	case RuntimeExit:
 		if refs := m.list(); len(refs) > 0 {
 			w.faults.count(kind)

@@ -16,7 +16,12 @@ const (
 
 // promise is what a user was told of a session.
 type promise struct {
-	id string
+	id   string
+	wish wish
+	// asked is when a launch was first asked for.
+	asked time.Time
+	// refused is when a launch was refused because no agent would do.
+	refused time.Time
 	// launched and stopped are when the control plane first accepted it.
 	launched, stopped time.Time
 	// askedStop is when a stop was first asked for, whatever became of it.
@@ -28,6 +33,7 @@ type promise struct {
 type users struct {
 	world  *world
 	chance *chance
+	wishes *chance
 	asking sync.WaitGroup
 
 	mu       sync.Mutex
@@ -37,7 +43,9 @@ type users struct {
 	accepted int
 }
 
-func newUsers(w *world) *users { return &users{world: w, chance: newChance(w.plan.Seed, "users")} }
+func newUsers(w *world) *users {
+	return &users{world: w, chance: newChance(w.plan.Seed, "users"), wishes: newChance(w.plan.Seed, "wishes")}
+}
 
 // ask does what a user does, and waits for no answer.
 func (u *users) ask(what ask) {
@@ -51,7 +59,10 @@ func (u *users) ask(what ask) {
 		about = u.order[u.chance.pick(len(u.order))]
 	}
 	if what == askLaunch {
-		about = &promise{id: fmt.Sprintf("s%d", len(u.order)+1)}
+		about = &promise{id: fmt.Sprintf("s%d", len(u.order)+1), asked: time.Now()}
+		if u.world.plan.Varied {
+			about.wish = drawWish(u.wishes)
+		}
 		u.order = append(u.order, about)
 	}
 	u.mu.Unlock()
@@ -68,12 +79,12 @@ func (u *users) ask(what ask) {
 }
 
 func (u *users) launch(r *replicaRun, about *promise) {
-	_, _, err := r.launch(context.Background(), about.id)
+	_, _, err := r.launch(context.Background(), about.id, about.wish)
 	u.heard(r, err, func() {
 		if about.launched.IsZero() {
 			about.launched = time.Now()
 		}
-	})
+	}, func() { about.refused = time.Now() })
 }
 
 func (u *users) stop(r *replicaRun, about *promise) {
@@ -87,12 +98,12 @@ func (u *users) stop(r *replicaRun, about *promise) {
 		if about.stopped.IsZero() && session.State != models.SessionFailed {
 			about.stopped = time.Now()
 		}
-	})
+	}, func() {})
 }
 
 // heard notes an answer, unless it is lost on its way or from a replica that
 // was dead when it gave it.
-func (u *users) heard(r *replicaRun, err error, accepted func()) {
+func (u *users) heard(r *replicaRun, err error, accepted, refused func()) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch {
@@ -101,7 +112,10 @@ func (u *users) heard(r *replicaRun, err error, accepted func()) {
 	case err == nil:
 		u.accepted++
 		accepted()
-	case models.CodeOf(err) == models.CodeNoSuitableAgent || models.CodeOf(err) == models.CodeSessionUnknown:
+	case models.CodeOf(err) == models.CodeNoSuitableAgent:
+		u.refused++
+		refused()
+	case models.CodeOf(err) == models.CodeSessionUnknown:
 		u.refused++
 	default:
 		u.failed++
@@ -117,6 +131,18 @@ func (u *users) promises() []promise {
 		all = append(all, *one)
 	}
 	return all
+}
+
+// wishOf is what a session's user asked of its agent.
+func (u *users) wishOf(session string) wish {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, one := range u.order {
+		if one.id == session {
+			return one.wish
+		}
+	}
+	return wish{} // a probe
 }
 
 func (u *users) wait() { u.asking.Wait() }

@@ -49,6 +49,15 @@ type world struct {
 	wireLog wireLog
 	history *history
 	users   *users
+	// operators take agents out of service.
+	operators *operators
+	// claims are the lies, and meanings what they and all others mean.
+	claims   []claim
+	meanings meanings
+	// far is how far away a database that is far is.
+	far time.Duration
+	// standing remembers what is so for a while.
+	standing standing
 
 	slots    []*slot
 	machines []*machine
@@ -76,6 +85,9 @@ func Run(t *testing.T, options Options) (report Report) {
 			healed: make(chan struct{})}
 		w.network = &network{world: w}
 		w.users = newUsers(w)
+		w.operators = newOperators(w)
+		w.claims, w.meanings = lies(), meanings{}
+		w.far = newChance(w.plan.Seed, "far").between(time.Millisecond, 60*time.Millisecond)
 		if err := w.live(); err != nil {
 			t.Fatalf("seed %d: %v", w.plan.Seed, err)
 		}
@@ -98,13 +110,20 @@ func (w *world) live() error {
 		w.slots = append(w.slots, &slot{number: i + 1})
 		w.resume(w.slots[i])
 	}
-	for i := range w.plan.Machines {
-		m := newMachine(fmt.Sprintf("m%d", i+1), w.plan.Limit)
+	for _, one := range w.claims {
+		w.meanings.learn(one)
+	}
+	for i, one := range w.plan.setups {
+		m := newMachine(fmt.Sprintf("m%d", i+1), one)
+		w.meanings.learn(one.profile.claim)
 		w.machines = append(w.machines, m)
 		w.revive(m)
 	}
 	// Nothing goes wrong before the world is up: then it has a base line.
 	for _, m := range w.machines {
+		if m.joins > 0 {
+			continue
+		}
 		select {
 		case <-m.running().ready:
 		case <-time.After(30 * time.Second):
@@ -126,9 +145,19 @@ func (w *world) live() error {
 func (w *world) misbehave() {
 	start := time.Now()
 	w.faults.turn(true)
+	for _, m := range w.machines {
+		if m.joins > 0 {
+			w.later(m.joins, func() {
+				m.join()
+				w.revive(m)
+			})
+		}
+	}
 	for _, one := range w.plan.events {
 		w.watchUntil(start.Add(one.at))
-		if one.fault == "" {
+		if one.fault == "" && one.ask >= askCordon {
+			w.operators.ask(one.ask)
+		} else if one.fault == "" {
 			w.users.ask(one.ask)
 		} else if w.faults.may(one.fault) {
 			w.strike(one.fault)
@@ -157,9 +186,13 @@ func (w *world) heal() {
 		w.resume(s)
 	}
 	for _, m := range w.machines {
+		m.join()
 		w.revive(m)
 	}
 	w.users.wait()
+	w.operators.wait()
+	w.operators.relent()
+	w.standing.healed = time.Now()
 }
 
 // resume starts a replica in the slot unless one runs.
@@ -175,7 +208,7 @@ func (w *world) resume(s *slot) {
 func (w *world) revive(m *machine) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.current != nil || m.lost {
+	if m.current != nil || m.lost || !m.joined {
 		return
 	}
 	if err := w.startAgent(m); err != nil {
