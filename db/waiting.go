@@ -1,7 +1,10 @@
 package db
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/streamspace/streamspace/models"
@@ -21,11 +24,30 @@ const waiting = `WITH waits AS (
 		FROM waits w LEFT JOIN held h ON h.user_id = w.user_id
 	) `
 
-// WaitingSessions lists sessions that wait for an agent, in the order in which
-// they are to get one, at most limit of them.
-func (d *Database) WaitingSessions(ctx context.Context, limit int) ([]models.Session, error) {
-	return queryAll(ctx, d, "list waiting sessions", scanSession, waiting+`SELECT `+sessionColumns+` FROM queue q
-		JOIN sessions s ON s.id = q.id LEFT JOIN users u ON u.id = s.user_id ORDER BY q.place LIMIT $1`, limit)
+// WaitingIDs lists sessions that wait for an agent, in the order in which they
+// are to get one: the first ones, as many as first says, and those behind the
+// place after; at most limit in all.
+func (d *Database) WaitingIDs(ctx context.Context, first, after, limit int) ([]string, error) {
+	return queryAll(ctx, d, "list the queue", func(row scanner) (id string, err error) { return id, row.Scan(&id) },
+		waiting+`SELECT id FROM queue WHERE place <= $1 OR place > $2 ORDER BY place LIMIT $3`, first, after, limit)
+}
+
+// WaitingSessions gives those of the sessions that wait for an agent still, in
+// the order of the ids.
+func (d *Database) WaitingSessions(ctx context.Context, ids []string) ([]models.Session, error) {
+	condition, arg, err := d.oneOf("s.id", "$1", ids)
+	if err != nil {
+		return nil, err
+	}
+	// By their ids alone: PostgreSQL would compare all that wait with each id.
+	sessions, err := queryAll(ctx, d, "read waiting sessions", scanSession, `SELECT `+sessionColumns+sessionTables+` WHERE `+condition, arg)
+	sessions = slices.DeleteFunc(sessions, func(session models.Session) bool { return !session.Waiting() })
+	place := make(map[string]int, len(ids))
+	for i, id := range ids {
+		place[id] = i
+	}
+	slices.SortFunc(sessions, func(a, b models.Session) int { return cmp.Compare(place[a.ID], place[b.ID]) })
+	return sessions, err
 }
 
 // WaitingPlaces gives the places of the sessions in the queue, 1 being the next
@@ -56,16 +78,32 @@ func (d *Database) WaitedTooLong(ctx context.Context, now time.Time, limit int) 
 		WHERE s.state = 'pending' AND s.agent_id IS NULL AND s.wait_until < $1 ORDER BY s.wait_until, s.id LIMIT $2`, d.at(now), limit)
 }
 
-// SaveWaiting writes why a session waits, if that has changed and the session
-// waits still.
-func (d *Database) SaveWaiting(ctx context.Context, sessionID, reason string, code models.ErrorCode, now time.Time) error {
-	return d.write(ctx, "save why a session waits", func(ctx context.Context, t *tx) error {
-		changed, err := t.exec(ctx, `UPDATE sessions SET reason = $2, reason_code = $3, updated_at = $4
-			WHERE id = $1 AND state = 'pending' AND agent_id IS NULL AND coalesce(reason, '') <> $2`,
-			sessionID, reason, string(code), d.at(now))
-		if changed > 0 {
-			t.sessionChanged(sessionID)
+// SaveWaiting writes why sessions wait, of those where that has changed and
+// that wait still.
+func (d *Database) SaveWaiting(ctx context.Context, sessionIDs []string, reason string, code models.ErrorCode, now time.Time) error {
+	condition, arg, err := d.oneOf("id", "$1", sessionIDs)
+	if err != nil {
+		return err
+	}
+	return d.write(ctx, "save why sessions wait", func(ctx context.Context, t *tx) error {
+		// In the order in which everybody locks them.
+		changed, err := t.texts(ctx, `UPDATE sessions SET reason = $2, reason_code = $3, updated_at = $4
+			WHERE id IN (SELECT id FROM sessions WHERE `+condition+` AND state = 'pending' AND agent_id IS NULL
+				AND coalesce(reason, '') <> $2 ORDER BY id`+d.forUpdate()+`) RETURNING id`, arg, reason, string(code), d.at(now))
+		for _, id := range changed {
+			t.sessionChanged(id)
 		}
 		return err
 	})
+}
+
+// CountWaiting counts the sessions that wait for an agent.
+func (d *Database) CountWaiting(ctx context.Context) (count int, err error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	err = d.queryRow(ctx, `SELECT count(*) FROM sessions WHERE state = 'pending' AND agent_id IS NULL AND wait_until IS NOT NULL`).Scan(&count)
+	if err != nil {
+		return 0, fmt.Errorf("count waiting sessions: %w", outage(err))
+	}
+	return count, nil
 }

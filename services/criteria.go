@@ -1,6 +1,11 @@
 package services
 
-import "github.com/streamspace/streamspace/models"
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/streamspace/streamspace/models"
+)
 
 // SelectionCriteria defines criteria for selecting an agent. The zero value,
 // like no criteria at all, takes any fit agent that is connected and prefers
@@ -60,6 +65,19 @@ func (c SelectionCriteria) requirements() models.Requirements {
 		Platform: c.Platform, Platforms: c.Platforms, ClusterID: c.ClusterID, Region: c.Region,
 		Labels: c.Labels, Needs: c.Needs, Reserve: c.reserves(), Avoid: c.Avoid,
 	}
+}
+
+// kind names what decides whether an agent can take the session: for sessions
+// of one kind there is one, or there is none for the same reasons.
+func (c SelectionCriteria) kind() (string, error) {
+	body, err := json.Marshal(struct {
+		models.Requirements
+		Template string
+	}{c.requirements(), c.Template})
+	if err != nil {
+		return "", fmt.Errorf("name a kind of session: %w", err)
+	}
+	return string(body), nil
 }
 
 // reserves is what the session takes from its agent.

@@ -11,7 +11,8 @@ const (
 	// queueEvery is how often the queue is looked through although nothing tells
 	// of room: an agent of another replica may have come, or become free.
 	queueEvery = time.Second
-	// queueAgain is the rest between two passes, however much happens.
+	// queueAgain is the least rest between two passes, however much happens; it
+	// lasts as long as the pass before, and queueEvery at most.
 	queueAgain = 50 * time.Millisecond
 )
 
@@ -66,10 +67,13 @@ func (q *Queue) Start() {
 				}
 			})
 		}
-		for more := true; more; more = q.loop.pause(queueAgain, nil) && q.loop.pause(jittered(queueEvery), q.wake) {
+		var took time.Duration
+		for more := true; more; more = q.loop.pause(max(queueAgain, min(took, queueEvery)), nil) && q.loop.pause(jittered(queueEvery), q.wake) {
+			begun := time.Now()
 			if _, err := q.sessions.PlaceWaiting(context.Background()); err != nil {
 				q.options.Logger.Error("place sessions that wait for an agent", "error", err)
 			}
+			took = time.Since(begun)
 		}
 	})
 }

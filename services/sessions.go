@@ -49,8 +49,14 @@ type Sessions struct {
 	// queued is set while sessions wait, as far as this replica knows. A launch
 	// then takes its place behind them.
 	queued atomic.Bool
-	// passing has one place, which is taken during a pass through the queue.
+	// passing has one place, which is taken during a pass through the queue, and
+	// passes counts those that have begun.
 	passing chan struct{}
+	passes  atomic.Uint64
+	// passBound is waitingPass. A pass that it ends has come to the place reached,
+	// and the next one goes on from there. Whoever has the place in passing has
+	// both.
+	passBound, reached int
 }
 
 // NewSessions makes the life cycle over its parts.
@@ -77,7 +83,7 @@ func NewSessions(database *db.Database, selector *AgentSelector, dispatcher *Com
 	if database.Engine() == db.Postgres {
 		leaders, options.Replicas = 2, true
 	}
-	return &Sessions{database: database, selector: selector, dispatcher: dispatcher, options: options, passing: make(chan struct{}, 1),
+	return &Sessions{database: database, selector: selector, dispatcher: dispatcher, options: options, passing: make(chan struct{}, 1), passBound: waitingPass,
 		placer: &placer{database: database, fleet: newFleet(database, selector.hub, selector.options.Now), options: placerOptions{
 			now: selector.options.Now, heartbeatWithin: selector.options.HeartbeatWithin, weights: selector.options.Weights, leaders: leaders,
 		}}}

@@ -5,14 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/streamspace/streamspace/db"
 	"github.com/streamspace/streamspace/models"
 )
 
-// waitingBatch bounds the sessions that one pass through the queue looks at.
-const waitingBatch = 500
+const (
+	// waitingBatch bounds the waiting sessions that are in memory at once.
+	waitingBatch = 500
+	// waitingPass bounds the sessions that one pass through the queue looks at.
+	waitingPass = 10_000
+)
 
 // queueUp writes a session that waits for an agent, and has the queue looked
 // through: who comes later may be the first whom there is room for.
@@ -32,8 +37,9 @@ func (s *Sessions) queueUp(ctx context.Context, request LaunchRequest, template 
 		return session, existed, err
 	}
 	s.queued.Store(true)
+	begun := s.passes.Load()
 	s.options.Logger.Info("session waits for an agent", "session", session.ID, "user", session.User, "until", until, "reason", why)
-	if _, err := s.PlaceWaiting(ctx); err != nil {
+	if err := s.passAfter(ctx, begun); err != nil {
 		s.options.Logger.Error("look through the sessions that wait for an agent", "error", err)
 		return session, false, nil // the next pass will
 	}
@@ -45,6 +51,9 @@ func (s *Sessions) queueUp(ctx context.Context, request LaunchRequest, template 
 // it places those that some agent can take now, says of the others why they
 // wait, and ends those that have waited for too long. It gives how many it has
 // placed. One pass at a time.
+//
+// A queue that is too long for one pass is gone through in several, of which
+// each begins with the head of the queue.
 func (s *Sessions) PlaceWaiting(ctx context.Context) (placed int, err error) {
 	select {
 	case s.passing <- struct{}{}:
@@ -52,26 +61,83 @@ func (s *Sessions) PlaceWaiting(ctx context.Context) (placed int, err error) {
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
+	return s.pass(ctx)
+}
+
+// passAfter makes a pass unless there is one that began after so many others:
+// many who queue up at once share one.
+func (s *Sessions) passAfter(ctx context.Context, begun uint64) error {
+	select {
+	case s.passing <- struct{}{}:
+		defer func() { <-s.passing }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if s.passes.Load() > begun {
+		return nil
+	}
+	_, err := s.pass(ctx)
+	return err
+}
+
+// pass is one pass through the queue. The caller has the place in passing.
+func (s *Sessions) pass(ctx context.Context) (placed int, err error) {
+	s.passes.Add(1)
 	if err := s.giveUp(ctx); err != nil {
 		return 0, err
 	}
-	sessions, err := s.database.WaitingSessions(ctx, waitingBatch)
+	ids, err := s.database.WaitingIDs(ctx, waitingBatch, s.reached, s.passBound)
 	if err != nil {
 		return 0, err
 	}
-	s.queued.Store(len(sessions) > 0)
-	if len(sessions) == 0 {
-		return 0, nil
+	s.queued.Store(len(ids) > 0)
+	refused := map[string]*placing{}
+	for page := range slices.Chunk(ids, waitingBatch) {
+		more, err := s.placePage(ctx, page, refused)
+		placed += more
+		if err != nil {
+			return placed, err
+		}
 	}
-	all := make([]*placing, 0, len(sessions))
+	if len(ids) < s.passBound {
+		s.reached = 0
+	} else {
+		s.reached = max(s.reached, waitingBatch) + len(ids) - waitingBatch
+	}
+	s.queued.Store(placed < len(ids))
+	return placed, nil
+}
+
+// placePage places those of the sessions that some agent can take now. What no
+// agent can take is in refused, by kind, and is not looked for again in this
+// pass: however many wait, that costs little more than reading them.
+func (s *Sessions) placePage(ctx context.Context, ids []string, refused map[string]*placing) (placed int, err error) {
+	sessions, err := s.database.WaitingSessions(ctx, ids)
+	if err != nil {
+		return 0, err
+	}
+	all, fresh := make([]*placing, 0, len(sessions)), make([]*placing, 0, len(sessions))
+	kinds := make([]string, 0, len(sessions))
 	for _, session := range sessions {
-		one, err := s.placingOf(ctx, session)
+		asked, err := asked(session)
 		if err != nil {
 			return 0, err
 		}
-		all = append(all, one)
+		kind, err := asked.kind()
+		if err != nil {
+			return 0, err
+		}
+		one, known := refused[kind]
+		if !known {
+			if one, err = s.placingOf(ctx, session); err != nil {
+				return 0, err
+			}
+			fresh = append(fresh, one)
+		}
+		all, kinds = append(all, one), append(kinds, kind)
 	}
-	s.placer.placeAll(ctx, all)
+	s.placer.placeAll(ctx, fresh)
+	why := map[string][]string{}
 	for i, one := range all {
 		switch {
 		case one.launched.Session.AgentID != "":
@@ -79,34 +145,50 @@ func (s *Sessions) PlaceWaiting(ctx context.Context) (placed int, err error) {
 			s.dispatcher.expect(one.command)
 			s.options.Logger.Info("waiting session placed", "session", sessions[i].ID, "agent", one.launched.Session.AgentID)
 		case models.CodeOf(one.err) == models.CodeNoSuitableAgent && len(sessions[i].Failures) > 0 && !CouldFit(one.verdicts):
+			refused[kinds[i]] = one
 			if err := s.endFailed(ctx, sessions[i], ""); err != nil {
 				return placed, err
 			}
 		case models.CodeOf(one.err) == models.CodeNoSuitableAgent:
-			if err := s.explainWaiting(ctx, sessions[i], one.err); err != nil {
-				return placed, err
+			refused[kinds[i]] = one
+			var refusal *models.Error
+			if errors.As(one.err, &refusal) && refusal.Message != sessions[i].Reason {
+				why[refusal.Message] = append(why[refusal.Message], sessions[i].ID)
 			}
 		case one.err != nil && models.CodeOf(one.err) != models.CodeTransitionIllegal: // which is that another replica was first
 			return placed, one.err
 		}
 	}
-	s.queued.Store(placed < len(sessions))
+	for reason, waiting := range why {
+		if err := s.database.SaveWaiting(ctx, waiting, reason, models.CodeWaitingForAgent, s.options.Now()); err != nil {
+			return placed, err
+		}
+	}
 	return placed, nil
+}
+
+// asked is what the request of a session asked of its agent.
+func asked(session models.Session) (SelectionCriteria, error) {
+	var asked wish
+	if len(session.Placement) > 0 {
+		if err := json.Unmarshal(session.Placement, &asked); err != nil {
+			return SelectionCriteria{}, fmt.Errorf("read what session %q asked of its agent: %w", session.ID, err)
+		}
+	}
+	criteria := asked.criteria(session.ID, session.Spec, session.Resources)
+	criteria.Avoid = session.FailedAgents()
+	return *criteria, nil
 }
 
 // placingOf is a waiting session on its way to an agent.
 func (s *Sessions) placingOf(ctx context.Context, session models.Session) (*placing, error) {
-	var asked wish
-	if len(session.Placement) > 0 {
-		if err := json.Unmarshal(session.Placement, &asked); err != nil {
-			return nil, fmt.Errorf("read what session %q asked of its agent: %w", session.ID, err)
-		}
+	criteria, err := asked(session)
+	if err == nil {
+		criteria, err = s.complete(ctx, criteria, session.UserID, session.Spec)
 	}
-	criteria, err := s.complete(ctx, *asked.criteria(session.ID, session.Spec, session.Resources), session.UserID, session.Spec)
 	if err != nil {
 		return nil, err
 	}
-	criteria.Avoid = session.FailedAgents()
 	one := &placing{criteria: criteria}
 	one.launch = func(agent *AgentInfo) (db.Launch, error) {
 		placed := session
@@ -116,15 +198,6 @@ func (s *Sessions) placingOf(ctx context.Context, session models.Session) (*plac
 		return db.Launch{Session: placed, Command: one.command, Actor: "system", Waits: true}, err
 	}
 	return one, nil
-}
-
-// explainWaiting says why the session waits, if that has changed.
-func (s *Sessions) explainWaiting(ctx context.Context, session models.Session, cause error) error {
-	var why *models.Error
-	if !errors.As(cause, &why) || why.Message == session.Reason {
-		return nil
-	}
-	return s.database.SaveWaiting(ctx, session.ID, why.Message, models.CodeWaitingForAgent, s.options.Now())
 }
 
 // endFailed ends a session that has failed to start wherever it could run, with

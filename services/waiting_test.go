@@ -37,6 +37,20 @@ func (w *world) placeWaiting() int {
 	return placed
 }
 
+// waiting gives the sessions that wait, in their order.
+func (w *world) waiting() []models.Session {
+	w.t.Helper()
+	ids, err := w.database.WaitingIDs(w.t.Context(), 0, 0, 1000)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	sessions, err := w.database.WaitingSessions(w.t.Context(), ids)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return sessions
+}
+
 func (w *world) user(name string) models.User {
 	w.t.Helper()
 	user, err := w.database.EnsureUser(w.t.Context(), name, models.RoleUser, w.clock.Now())
@@ -117,10 +131,7 @@ func TestTheQueueIsFair(t *testing.T) {
 		}
 		w.clock.advance(time.Second)
 		w.ask("urgent", ann, func(r *services.LaunchRequest) { r.Priority = 5 })
-		waiting, err := database.WaitingSessions(t.Context(), 10)
-		if err != nil {
-			t.Fatal(err)
-		}
+		waiting := w.waiting()
 		var order []string
 		for _, session := range waiting {
 			order = append(order, session.ID)
@@ -221,9 +232,8 @@ func TestPassesAtOnce(t *testing.T) {
 				t.Errorf("agent %s has %d sessions of %d", agent.ID, agent.Sessions, agent.Limit().Sessions)
 			}
 		}
-		waiting, err := database.WaitingSessions(t.Context(), 100)
-		if err != nil || len(waiting) != 8 {
-			t.Errorf("%d wait still, %v", len(waiting), err)
+		if waiting := w.waiting(); len(waiting) != 8 {
+			t.Errorf("%d wait still", len(waiting))
 		}
 		for i := range 20 {
 			if commands := w.sessionCommands(fmt.Sprint("w", i)); len(commands) > 1 {
