@@ -22,6 +22,23 @@ type DispatcherStats struct {
 	Batches, BatchRows, BatchFailures uint64
 }
 
+// SessionsStats counts what a replica has done about placing sessions since it
+// was started.
+type SessionsStats struct {
+	// Placed counts the sessions that were given an agent, once more for each
+	// further one.
+	Placed uint64
+	// Conflicts counts the times that a race was lost: the chosen agent had no
+	// room any more, or was not fit any more, or the session had been placed by
+	// another replica. Most sessions are placed at the next try.
+	Conflicts uint64
+}
+
+// Stats gives the counters as they are now.
+func (s *Sessions) Stats() SessionsStats {
+	return SessionsStats{Placed: s.placer.placed.Load(), Conflicts: s.placer.conflicts.Load()}
+}
+
 type counters struct {
 	sent, resent, acknowledged, completed, failed, timedOut atomic.Uint64
 }

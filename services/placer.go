@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/streamspace/streamspace/db"
@@ -58,6 +59,8 @@ type placer struct {
 	// leaders counts those who decide, at most as many as the database can write
 	// for at once.
 	leaders int
+
+	placed, conflicts atomic.Uint64
 }
 
 type placerOptions struct {
@@ -196,6 +199,7 @@ func (p *placer) write(ctx context.Context, batch []*placing) (again []*placing)
 		}
 		p.fleet.settle(launches[i].Session.AgentID, one.criteria.reserves(), written)
 		code := models.CodeOf(errors.Join(err, outcome.Err))
+		p.count(code, written)
 		switch {
 		case err != nil:
 			one.finish(db.Launched{}, err)
@@ -210,6 +214,19 @@ func (p *placer) write(ctx context.Context, batch []*placing) (again []*placing)
 		}
 	}
 	return again
+}
+
+// count counts what has become of one that was decided on: an error of that code,
+// or else it was written, then or by an earlier request.
+func (p *placer) count(code models.ErrorCode, written time.Time) {
+	switch code {
+	case models.CodeNoSuitableAgent, models.CodeAgentUnknown, models.CodeTransitionIllegal:
+		p.conflicts.Add(1)
+	default:
+		if !written.IsZero() {
+			p.placed.Add(1)
+		}
+	}
 }
 
 // userLoads counts where the sessions of those are who want theirs apart.

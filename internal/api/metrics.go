@@ -41,6 +41,18 @@ func newMetrics(config Config) (*metrics, error) {
 	}
 	collectors := []prometheus.Collector{m.durations, m.tunnels,
 		&counts{database: config.Database, reconciler: config.Reconciler, logger: config.Logger}}
+	if sessions := config.Sessions; sessions != nil {
+		collectors = append(collectors,
+			prometheus.NewCounterFunc(prometheus.CounterOpts{
+				Name: "streamspace_placements_total",
+				Help: "Sessions that this process has given an agent.",
+			}, func() float64 { return float64(sessions.Stats().Placed) }),
+			prometheus.NewCounterFunc(prometheus.CounterOpts{
+				Name: "streamspace_placement_conflicts_total",
+				Help: "Placements that lost a race, for the agent's room or for the session.",
+			}, func() float64 { return float64(sessions.Stats().Conflicts) }),
+		)
+	}
 	if dispatcher := config.Dispatcher; dispatcher != nil {
 		collectors = append(collectors,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -111,6 +123,10 @@ func describeStuck() *prometheus.Desc {
 	return prometheus.NewDesc("streamspace_sessions_stuck", "Sessions that have been too long in a passing state.", []string{"state"}, nil)
 }
 
+func describeWaiting() *prometheus.Desc {
+	return prometheus.NewDesc("streamspace_sessions_waiting", "Sessions that wait for an agent.", nil, nil)
+}
+
 func describeUp() *prometheus.Desc {
 	return prometheus.NewDesc("streamspace_database_up", "Whether the database answered this scrape.", nil, nil)
 }
@@ -123,6 +139,7 @@ func (c *counts) Describe(described chan<- *prometheus.Desc) {
 	described <- describeCommands()
 	described <- describeOldest()
 	described <- describeStuck()
+	described <- describeWaiting()
 	described <- describeUp()
 }
 
@@ -151,6 +168,11 @@ func (c *counts) sessions(ctx context.Context, collected chan<- prometheus.Metri
 	for _, state := range models.SessionStates() {
 		gauge(collected, describeSessions(), count[state], string(state))
 	}
+	waiting, err := c.database.CountWaiting(ctx)
+	if err != nil {
+		return err
+	}
+	collected <- prometheus.MustNewConstMetric(describeWaiting(), prometheus.GaugeValue, float64(waiting))
 	return nil
 }
 
