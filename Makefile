@@ -15,7 +15,7 @@ CONSOLE_SOURCES := $(shell find web -path web/node_modules -prune -o -type f -pr
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
 .PHONY: run
 run: deps build ## Install what sessions need, build, and run everything on this machine
@@ -92,7 +92,7 @@ vulncheck: ## Look for known vulnerabilities; needs to reach their database
 bench: bench-launch bench-stream ## Run every benchmark
 
 .PHONY: bench-%
-bench-%: ## Run one benchmark, e.g. make bench-launch; QUICK=1 ends within 50 s
+bench-%: ## Run one benchmark: launch, stream, dispatch or placement; QUICK=1 ends within 50 s
 	scripts/install-deps --bench
 	$(MAKE) build
 	cd bench && $(GO) run . $*

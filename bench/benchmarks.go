@@ -7,6 +7,7 @@ import (
 	"github.com/streamspace/streamspace/bench/harness"
 	"github.com/streamspace/streamspace/bench/launch"
 	"github.com/streamspace/streamspace/bench/machine"
+	"github.com/streamspace/streamspace/bench/placement"
 	"github.com/streamspace/streamspace/bench/stream"
 )
 
@@ -30,6 +31,8 @@ func benchmarks() []benchmark {
 		{"dispatch", "the way of commands to agents and back, beside River, plain SQL and a bare WebSocket server", dispatch.Run,
 			[]string{dispatch.Throughput, dispatch.SQLite, dispatch.Latency, dispatch.Idle, dispatch.Fleet, dispatch.Growth},
 			[]machine.Program{debian("postgresql")}},
+		{"placement", "the choice of agents for sessions, beside a count for each agent and a draw of three", placement.Run,
+			[]string{placement.Balance, placement.Durable, placement.Select}, []machine.Program{debian("postgresql")}},
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 
 	ws "github.com/coder/websocket"
 
+	"github.com/streamspace/streamspace/bench/databases"
 	"github.com/streamspace/streamspace/bench/harness"
 	"github.com/streamspace/streamspace/bench/postgres"
 	"github.com/streamspace/streamspace/bench/processes"
@@ -44,13 +45,13 @@ func fleet(ctx context.Context, b *harness.Bench, server *postgres.Server) error
 	if err != nil {
 		return err
 	}
-	database, err := open(ctx, url)
+	database, err := databases.Open(ctx, url)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = database.Close() }()
 	if _, err := database.DB().ExecContext(ctx, `INSERT INTO agents (id, platform, status, created_at, updated_at)
-		SELECT 'a' || i, 'process', 'offline', now(), now() FROM `+series(database, count)); err != nil {
+		SELECT 'a' || i, 'process', 'offline', now(), now() FROM `+databases.Series(database.Engine(), count)); err != nil {
 		return fmt.Errorf("register the fleet: %w", err)
 	}
 	ours, err := memory(ctx, b, count, "hub", "--database", url)
@@ -166,7 +167,7 @@ func ServeHub(ctx context.Context, arguments []string, ready func(address string
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
-	database, err := open(ctx, *url)
+	database, err := databases.Open(ctx, *url)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 
 	ws "github.com/coder/websocket"
 
+	"github.com/streamspace/streamspace/bench/databases"
 	"github.com/streamspace/streamspace/bench/harness"
 	"github.com/streamspace/streamspace/bench/postgres"
 	"github.com/streamspace/streamspace/bench/report"
@@ -26,7 +27,7 @@ const creators = 8
 // agent, idle and at half of the rate at which commands can be created, beside
 // one commit and one echo over a WebSocket.
 func latency(ctx context.Context, b *harness.Bench, server *postgres.Server) error {
-	database, err := create(ctx, server, "latency")
+	database, err := databases.Create(ctx, server, "latency")
 	if err != nil {
 		return err
 	}
@@ -253,14 +254,14 @@ func echo(ctx context.Context, count int) ([]float64, error) {
 func growth(ctx context.Context, b *harness.Bench, server *postgres.Server) error {
 	count, rounds := b.Of(20_000, 5_000), b.Of(11, 3)
 	few, many := 10_000, b.Of(5_000_000, 300_000)
-	databases := map[int]*db.Database{}
+	filled := map[int]*db.Database{}
 	for _, rows := range []int{few, many} {
-		database, err := create(ctx, server, fmt.Sprint("growth", rows))
+		database, err := databases.Create(ctx, server, fmt.Sprint("growth", rows))
 		if err != nil {
 			return err
 		}
 		defer func() { _ = database.Close() }()
-		databases[rows] = database
+		filled[rows] = database
 		if err := fill(ctx, database, "a", models.CommandCompleted, rows, 1000); err != nil {
 			return err
 		}
@@ -268,13 +269,13 @@ func growth(ctx context.Context, b *harness.Bench, server *postgres.Server) erro
 			return fmt.Errorf("analyse the table: %w", err)
 		}
 	}
-	if _, err := databases[many].DB().ExecContext(ctx, "CHECKPOINT"); err != nil {
+	if _, err := filled[many].DB().ExecContext(ctx, "CHECKPOINT"); err != nil {
 		return fmt.Errorf("settle the disk: %w", err)
 	}
 	rates := map[int][]float64{}
 	for round := range rounds + 1 {
 		for _, rows := range []int{many, few} {
-			took, err := more(ctx, databases[rows], round, count)
+			took, err := more(ctx, filled[rows], round, count)
 			if err != nil {
 				return err
 			}
@@ -310,7 +311,7 @@ func more(ctx context.Context, database *db.Database, round, count int) (time.Du
 // database is left open, which keeps PostgreSQL from cleaning up behind the
 // queue.
 func idle(ctx context.Context, b *harness.Bench, server *postgres.Server) error {
-	database, err := create(ctx, server, "idle")
+	database, err := databases.Create(ctx, server, "idle")
 	if err != nil {
 		return err
 	}

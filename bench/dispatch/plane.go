@@ -11,7 +11,7 @@ import (
 
 	ws "github.com/coder/websocket"
 
-	"github.com/streamspace/streamspace/bench/postgres"
+	"github.com/streamspace/streamspace/bench/databases"
 	"github.com/streamspace/streamspace/db"
 	"github.com/streamspace/streamspace/models"
 	"github.com/streamspace/streamspace/services"
@@ -30,27 +30,6 @@ type plane struct {
 	agents     sync.WaitGroup
 	hangUp     context.CancelFunc
 	talking    context.Context
-}
-
-// open opens and migrates a database.
-func open(ctx context.Context, url string) (*db.Database, error) {
-	database, err := db.Open(ctx, url, db.Options{})
-	if err != nil {
-		return nil, err
-	}
-	if err := database.Migrate(ctx); err != nil {
-		return nil, err
-	}
-	return database, nil
-}
-
-// create makes an empty database on the server.
-func create(ctx context.Context, server *postgres.Server, name string) (*db.Database, error) {
-	url, err := server.Create(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	return open(ctx, url)
 }
 
 // newPlane makes a control plane over the database and serves it; its
@@ -210,14 +189,6 @@ func (p *plane) obey(socket *socket, command wire.Command) error {
 	return nil
 }
 
-// series gives a FROM item n(i) of the numbers 0 to count-1.
-func series(database *db.Database, count int) string {
-	if database.Engine() == db.SQLite {
-		return fmt.Sprintf("(WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < %d) SELECT i FROM n) AS n", count-1)
-	}
-	return fmt.Sprintf("generate_series(0, %d) AS n(i)", count-1)
-}
-
 // fill writes commands for the agents a0 to a(agents-1). They concern no session,
 // as a no-op job of a peer concerns nothing either. Those with status completed
 // have ended long ago.
@@ -236,7 +207,7 @@ func fill(ctx context.Context, database *db.Database, prefix, status string, cou
 	_, err := database.DB().ExecContext(ctx, fmt.Sprintf(`INSERT INTO agent_commands
 		(command_id, agent_id, generation, action, payload, status, created_at, deadline_at, completed_at)
 		SELECT '%s' || %s, 'a' || (i %% %d), 1, 'noop', %s, '%s', %s, %s, %s FROM %s ORDER BY i`,
-		prefix, padded, agents, payload, status, now, later, completed, series(database, count)))
+		prefix, padded, agents, payload, status, now, later, completed, databases.Series(database.Engine(), count)))
 	if err != nil {
 		return fmt.Errorf("fill in commands: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/streamspace/streamspace/bench/databases"
 	"github.com/streamspace/streamspace/bench/harness"
 	"github.com/streamspace/streamspace/bench/postgres"
 	"github.com/streamspace/streamspace/bench/report"
@@ -37,7 +38,7 @@ func throughput(ctx context.Context, b *harness.Bench, server *postgres.Server) 
 	if err != nil {
 		return err
 	}
-	database, err := open(ctx, url)
+	database, err := databases.Open(ctx, url)
 	if err != nil {
 		return err
 	}
@@ -79,7 +80,7 @@ func sqlite(ctx context.Context, b *harness.Bench, _ *postgres.Server) error {
 	count, rounds := b.Of(20_000, 3_000), b.Of(7, 3)
 	var ours, limits []float64
 	for round := range rounds {
-		database, err := open(ctx, fmt.Sprintf("%s/round%d.db", b.Dir, round))
+		database, err := databases.Open(ctx, fmt.Sprintf("%s/round%d.db", b.Dir, round))
 		if err != nil {
 			return err
 		}
