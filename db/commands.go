@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/streamspace/streamspace/models"
@@ -42,17 +43,38 @@ func (d *Database) CreateCommand(ctx context.Context, command *models.AgentComma
 }
 
 func (d *Database) insertCommand(ctx context.Context, t *tx, command models.AgentCommand, now time.Time) error {
-	payload, err := asJSON(command.Payload)
+	return t.insertCommands(ctx, []models.AgentCommand{command}, now)
+}
+
+// insertCommands writes commands as pending, in their order.
+func (t *tx) insertCommands(ctx context.Context, commands []models.AgentCommand, now time.Time) error {
+	if len(commands) == 0 {
+		return nil
+	}
+	d := t.database
+	rows := &batch{columns: []batchColumn{{"command_id", "text"}, {"agent_id", "text"}, {"session_id", "text"}, {"generation", "bigint"},
+		{"action", "text"}, {"payload", "text"}, {"deadline_at", "timestamptz"}}}
+	for _, command := range commands {
+		payload, err := asJSON(command.Payload)
+		if err != nil {
+			return err
+		}
+		rows.add(command.CommandID, command.AgentID, orNull(command.SessionID), command.Generation, command.Action, payload, d.atOrNull(command.DeadlineAt))
+	}
+	source, args, err := d.source(rows, "u", 2)
 	if err != nil {
 		return err
 	}
+	cast := ""
+	if d.engine == Postgres {
+		cast = "::jsonb"
+	}
 	inserted, err := t.exec(ctx, `INSERT INTO agent_commands
-		(command_id, agent_id, session_id, generation, action, payload, status, created_at, deadline_at)
-		VALUES ($1, $2, $3, $4, $5, $6, 'pending', $7, $8) ON CONFLICT (command_id) DO NOTHING`,
-		command.CommandID, command.AgentID, orNull(command.SessionID), command.Generation, command.Action, payload,
-		d.at(now), d.atOrNull(command.DeadlineAt))
-	if err == nil && inserted == 0 {
-		return models.Errorf(models.CodeInvalidRequest, "there already is a command %q", command.CommandID)
+			(command_id, agent_id, session_id, generation, action, payload, status, created_at, deadline_at)
+		SELECT u.command_id, u.agent_id, u.session_id, u.generation, u.action, u.payload`+cast+`, 'pending', $1, u.deadline_at
+		FROM `+source+` WHERE true ON CONFLICT (command_id) DO NOTHING`, append([]any{d.at(now)}, args...)...)
+	if err == nil && int(inserted) != len(commands) {
+		return models.Errorf(models.CodeInvalidRequest, "%d of %d command ids are in use already, such as %q", len(commands)-int(inserted), len(commands), commands[0].CommandID)
 	}
 	return err
 }
@@ -111,34 +133,102 @@ func (d *Database) OverdueCommands(ctx context.Context, now time.Time, limit int
 		WHERE status NOT IN ('completed', 'failed') AND deadline_at < $1 ORDER BY deadline_at, seq LIMIT $2`, d.at(now), limit)
 }
 
-// ReissueCommand gives the session's unfinished command, to be sent again, or
+// Reissue asks that a session's command is sent again.
+type Reissue struct {
+	SessionID string
+	// CommandID and DeadlineAt are those of a new command, if one must be written.
+	CommandID  string
+	DeadlineAt time.Time
+	// State and Generation restrict to a session that still is as it was read;
+	// zero values restrict nothing.
+	State      models.SessionState
+	Generation int64
+}
+
+// Reissued is what has become of a Reissue.
+type Reissued struct {
+	// Command is to be sent. It has no id when the session is no longer as it was
+	// read.
+	Command models.AgentCommand
+	// Err says why there is none: models.CodeSessionUnknown,
+	// models.CodeCommandUnknown when there is nothing to repeat,
+	// models.CodeTransitionIllegal when the session has ended.
+	Err error
+}
+
+// ReissueCommand is ReissueCommands for one.
+func (d *Database) ReissueCommand(ctx context.Context, asked Reissue, now time.Time) (models.AgentCommand, error) {
+	all, err := d.ReissueCommands(ctx, []Reissue{asked}, now)
+	if err != nil {
+		return models.AgentCommand{}, err
+	}
+	return all[0].Command, all[0].Err
+}
+
+// ReissueCommands gives each session's unfinished command, to be sent again, or
 // writes a new pending one with the payload of the newest command of the
-// session's generation. Errors: models.CodeCommandUnknown when there is nothing
-// to repeat, models.CodeTransitionIllegal when the session has ended.
-func (d *Database) ReissueCommand(ctx context.Context, sessionID, commandID string, deadline, now time.Time) (command models.AgentCommand, err error) {
-	err = d.write(ctx, "reissue command", func(ctx context.Context, t *tx) error {
-		session, err := d.lockSession(ctx, t, sessionID)
+// session's generation, in one transaction of a few statements. So there is one
+// open command a session at most, whoever asks at the same time. The answers are
+// in the order of what was asked, of which a session has one at most.
+func (d *Database) ReissueCommands(ctx context.Context, asked []Reissue, now time.Time) (reissued []Reissued, err error) {
+	ids := make([]string, 0, len(asked))
+	for _, one := range asked {
+		ids = append(ids, one.SessionID)
+	}
+	err = d.write(ctx, "reissue commands", func(ctx context.Context, t *tx) error {
+		reissued = make([]Reissued, len(asked))
+		sessions, err := t.lockSessions(ctx, slices.Clone(ids))
 		if err != nil {
 			return err
 		}
-		if session.State.Terminal() {
-			return models.Errorf(models.CodeTransitionIllegal, "session %q has ended", sessionID)
-		}
-		command, err = scanCommand(t.row(ctx, `SELECT `+commandColumns+` FROM agent_commands WHERE session_id = $1
-			AND (status NOT IN ('completed', 'failed') OR generation = $2)
-			ORDER BY CASE WHEN status IN ('completed', 'failed') THEN 1 ELSE 0 END, seq DESC LIMIT 1`, sessionID, session.Generation))
-		if errors.Is(err, sql.ErrNoRows) {
-			return models.Errorf(models.CodeCommandUnknown, "session %q has no command to repeat", sessionID)
-		}
-		if err != nil || command.Status != models.CommandCompleted && command.Status != models.CommandFailed {
+		newest, err := t.newestCommands(ctx, slices.Clone(ids))
+		if err != nil {
 			return err
 		}
-		command = models.AgentCommand{CommandID: commandID, AgentID: command.AgentID, SessionID: sessionID,
-			Generation: command.Generation, Action: command.Action, Payload: command.Payload,
-			Status: models.CommandPending, CreatedAt: now, DeadlineAt: deadline}
-		return d.insertCommand(ctx, t, command, now)
+		var fresh []models.AgentCommand
+		for i, one := range asked {
+			session, known := sessions[one.SessionID]
+			command, has := newest[one.SessionID]
+			switch {
+			case !known:
+				reissued[i].Err = sessionUnknown(one.SessionID)
+			case session.State.Terminal():
+				reissued[i].Err = models.Errorf(models.CodeTransitionIllegal, "session %q has ended", session.ID)
+			case one.State != "" && one.State != session.State || one.Generation != 0 && one.Generation != session.Generation:
+			case !has:
+				reissued[i].Err = models.Errorf(models.CodeCommandUnknown, "session %q has no command to repeat", session.ID)
+			case ended(command.Status):
+				command = models.AgentCommand{CommandID: one.CommandID, AgentID: command.AgentID, SessionID: session.ID,
+					Generation: command.Generation, Action: command.Action, Payload: command.Payload,
+					Status: models.CommandPending, CreatedAt: now, DeadlineAt: one.DeadlineAt}
+				fresh = append(fresh, command)
+				reissued[i].Command = command
+			default:
+				reissued[i].Command = command
+			}
+		}
+		return t.insertCommands(ctx, fresh, now)
 	})
-	return command, err
+	return reissued, err
+}
+
+func ended(status string) bool {
+	return status == models.CommandCompleted || status == models.CommandFailed
+}
+
+// newestCommands gives each session's newest unfinished command, or else the
+// newest one of its generation.
+func (t *tx) newestCommands(ctx context.Context, sessionIDs []string) (map[string]models.AgentCommand, error) {
+	commands, err := queryIn(ctx, t, `SELECT `+commandColumns+` FROM agent_commands WHERE seq IN (
+			SELECT max(c.seq) FROM agent_commands c JOIN sessions s ON s.id = c.session_id
+			WHERE %s AND (c.status NOT IN ('completed', 'failed') OR c.generation = s.generation)
+			GROUP BY c.session_id, CASE WHEN c.status IN ('completed', 'failed') THEN 1 ELSE 0 END)
+		ORDER BY CASE WHEN status IN ('completed', 'failed') THEN 0 ELSE 1 END`, "c.session_id", sessionIDs, scanCommand)
+	newest := make(map[string]models.AgentCommand, len(commands))
+	for _, command := range commands {
+		newest[command.SessionID] = command // an unfinished one comes last
+	}
+	return newest, err
 }
 
 // CountCommands counts all commands by status.

@@ -81,7 +81,7 @@ func (l *launcher) run(ctx context.Context) error {
 	if l.agents, err = l.lockAgents(ctx); err != nil {
 		return err
 	}
-	if l.known, err = l.lockSessions(ctx); err != nil {
+	if l.known, err = l.lockSessions(ctx, l.sessionIDs()); err != nil {
 		return err
 	}
 	if err := l.readBreakers(ctx); err != nil {
@@ -105,7 +105,7 @@ func (l *launcher) run(ctx context.Context) error {
 		return err
 	}
 	written := append(fresh, waited...)
-	if err := l.insertCommands(ctx, written); err != nil {
+	if err := l.insertCommands(ctx, l.commands(written), l.now); err != nil {
 		return err
 	}
 	if err := l.savePlacements(ctx, written); err != nil {
@@ -164,21 +164,12 @@ func (l *launcher) readBreakers(ctx context.Context) error {
 	return err
 }
 
-func (l *launcher) lockSessions(ctx context.Context) (map[string]models.Session, error) {
-	var ids []string
+func (l *launcher) sessionIDs() []string {
+	ids := make([]string, 0, len(l.launches))
 	for _, launch := range l.launches {
 		ids = append(ids, launch.Session.ID)
 	}
-	lock := ""
-	if l.database.engine == Postgres {
-		lock = " FOR UPDATE OF s"
-	}
-	sessions, err := queryIn(ctx, l.tx, "SELECT "+sessionColumns+sessionTables+" WHERE %s ORDER BY s.id"+lock, "s.id", ids, scanSession)
-	byID := make(map[string]models.Session, len(sessions))
-	for _, session := range sessions {
-		byID[session.ID] = session
-	}
-	return byID, err
+	return ids
 }
 
 // reserve decides about one launch and takes its part of the agent.
@@ -277,7 +268,7 @@ func (l *launcher) insertSessions(ctx context.Context, fresh []int) (inserted []
 	for _, id := range ids {
 		is[id] = true
 	}
-	sessions, err := l.lockSessions(ctx)
+	sessions, err := l.lockSessions(ctx, l.sessionIDs())
 	for _, i := range fresh {
 		id := l.launches[i].Session.ID
 		if !is[id] {
@@ -316,47 +307,22 @@ func (l *launcher) placeSessions(ctx context.Context, waited []int) error {
 	if err != nil {
 		return err
 	}
-	sessions, err := l.lockSessions(ctx)
+	sessions, err := l.lockSessions(ctx, l.sessionIDs())
 	for _, i := range waited {
 		l.launched[i].Session = sessions[l.launches[i].Session.ID]
 	}
 	return err
 }
 
-func (l *launcher) insertCommands(ctx context.Context, written []int) error {
-	d := l.database
-	rows := &batch{columns: []batchColumn{{"command_id", "text"}, {"agent_id", "text"}, {"session_id", "text"}, {"generation", "bigint"},
-		{"action", "text"}, {"payload", "text"}, {"deadline_at", "timestamptz"}}}
+// commands are those that start what was placed.
+func (l *launcher) commands(written []int) []models.AgentCommand {
+	all := make([]models.AgentCommand, 0, len(written))
 	for _, i := range written {
-		command := l.launches[i].Command
-		if command.AgentID == "" {
-			continue
+		if command := l.launches[i].Command; command.AgentID != "" {
+			all = append(all, command)
 		}
-		payload, err := asJSON(command.Payload)
-		if err != nil {
-			return err
-		}
-		rows.add(command.CommandID, command.AgentID, orNull(command.SessionID), command.Generation, command.Action, payload, d.atOrNull(command.DeadlineAt))
 	}
-	if len(rows.rows) == 0 {
-		return nil
-	}
-	source, args, err := d.source(rows, "u", 2)
-	if err != nil {
-		return err
-	}
-	asJSON := ""
-	if d.engine == Postgres {
-		asJSON = "::jsonb"
-	}
-	inserted, err := l.exec(ctx, `INSERT INTO agent_commands
-			(command_id, agent_id, session_id, generation, action, payload, status, created_at, deadline_at)
-		SELECT u.command_id, u.agent_id, u.session_id, u.generation, u.action, u.payload`+asJSON+`, 'pending', $1, u.deadline_at
-		FROM `+source+` WHERE true ON CONFLICT (command_id) DO NOTHING`, append([]any{d.at(l.now)}, args...)...)
-	if err == nil && int(inserted) != len(rows.rows) {
-		return models.Errorf(models.CodeInvalidRequest, "%d of %d command ids are in use already", len(rows.rows)-int(inserted), len(rows.rows))
-	}
-	return err
+	return all
 }
 
 // tell writes the history.

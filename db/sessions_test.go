@@ -226,8 +226,9 @@ func TestForceEnd(t *testing.T) {
 		_, err = w.ForceEnd(ctx, end, noon)
 		refused(t, err, models.CodeTransitionIllegal)
 		end.SessionID, end.From, end.To = "nobody", models.SessionTerminating, models.SessionTerminated
-		_, err = w.ForceEnd(ctx, end, noon)
-		refused(t, err, models.CodeSessionUnknown)
+		if done, err = w.ForceEnd(ctx, end, noon); done || err != nil {
+			t.Fatalf("nobody was ended: %v, %v", done, err)
+		}
 
 		end.SessionID = "s"
 		done, err = w.ForceEnd(ctx, end, after(time.Hour))
@@ -261,7 +262,7 @@ func TestReissue(t *testing.T) {
 		epoch := w.agent("a", 0)
 		w.session("s", "a", noon)
 		reissue := func(id string) (models.AgentCommand, error) {
-			return w.ReissueCommand(ctx, "s", id, after(time.Hour), after(time.Minute))
+			return w.ReissueCommand(ctx, db.Reissue{SessionID: "s", CommandID: id, DeadlineAt: after(time.Hour)}, after(time.Minute))
 		}
 		command, err := reissue("again-1")
 		must(t, err)
@@ -294,7 +295,7 @@ func TestReissue(t *testing.T) {
 		w.sql("UPDATE sessions SET state = 'terminated'")
 		_, err = reissue("again-6")
 		refused(t, err, models.CodeTransitionIllegal)
-		_, err = w.ReissueCommand(ctx, "nobody", "again-7", noon, noon)
+		_, err = w.ReissueCommand(ctx, db.Reissue{SessionID: "nobody", CommandID: "again-7"}, noon)
 		refused(t, err, models.CodeSessionUnknown)
 	})
 }
@@ -306,7 +307,7 @@ func TestConcurrentReissuesMakeOneCommand(t *testing.T) {
 		w.sql("UPDATE agent_commands SET status = 'failed'")
 		ids := make([]string, 16)
 		for _, err := range together(len(ids), func(i int) error {
-			command, err := w.ReissueCommand(t.Context(), "s", fmt.Sprintf("again-%d", i), noon, noon)
+			command, err := w.ReissueCommand(t.Context(), db.Reissue{SessionID: "s", CommandID: fmt.Sprintf("again-%d", i), DeadlineAt: noon}, noon)
 			ids[i] = command.CommandID
 			return err
 		}) {

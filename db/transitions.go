@@ -122,7 +122,7 @@ func (w *transitionWriter) run(ctx context.Context) error {
 			}
 		}
 	}
-	sessions, err := w.lockSessions(ctx, ending)
+	sessions, err := w.readLives(ctx, ending)
 	if err != nil || len(legal) == 0 {
 		return err
 	}
@@ -182,8 +182,8 @@ func (w *transitionWriter) readCommands(ctx context.Context) (map[string]models.
 	return known, err
 }
 
-// lockSessions reads what a consequence depends on and changes.
-func (w *transitionWriter) lockSessions(ctx context.Context, ids []string) (map[string]*models.Session, error) {
+// readLives locks and reads what a consequence depends on and changes.
+func (w *transitionWriter) readLives(ctx context.Context, ids []string) (map[string]*models.Session, error) {
 	lock := ""
 	if w.database.engine == Postgres {
 		lock = " FOR UPDATE OF s"
@@ -288,7 +288,11 @@ func (w *transitionWriter) applyEnds(ctx context.Context, legal []int, changed m
 			events = append(events, event)
 		}
 	}
-	if err := w.saveSessions(ctx, touched, before, sessions); err != nil {
+	lives := make([]life, 0, len(touched))
+	for id := range touched {
+		lives = append(lives, life{sessions[id], before[id]})
+	}
+	if err := w.saveLives(ctx, lives, w.now); err != nil {
 		return err
 	}
 	if err := w.saveBreakers(ctx, slices.Collect(maps.Values(w.learned))); err != nil {
@@ -364,56 +368,6 @@ func (w *transitionWriter) sendElsewhere(session *models.Session) {
 	if until := w.now.Add(models.TryElsewhereFor).UTC().Truncate(time.Microsecond); session.WaitUntil == nil || session.WaitUntil.Before(until) {
 		session.WaitUntil = &until
 	}
-}
-
-// saveSessions writes the sessions that changed. Their rows are locked, so
-// they still are as they were read; the guard makes sure of it.
-func (w *transitionWriter) saveSessions(ctx context.Context, touched map[string]bool, before map[string]models.SessionState, sessions map[string]*models.Session) error {
-	if len(touched) == 0 {
-		return nil
-	}
-	d := w.database
-	rows := &batch{columns: []batchColumn{{"id", "text"}, {"before", "text"}, {"state", "text"}, {"desired_state", "text"},
-		{"reason", "text"}, {"reason_code", "text"}, {"retryable", "boolean"}, {"state_since", "timestamptz"},
-		{"agent_id", "text"}, {"generation", "bigint"}, {"wait_until", "timestamptz"}, {"failures", "text"}}}
-	for id := range touched {
-		session := sessions[id]
-		session.UpdatedAt = w.now.UTC().Truncate(time.Microsecond)
-		if session.State != before[id] {
-			session.StateSince = session.UpdatedAt
-		}
-		if session.State == models.SessionTerminated {
-			session.DesiredState = models.DesiredTerminated
-		}
-		failures, err := asJSON(session.Failures)
-		if err != nil {
-			return err
-		}
-		rows.add(id, string(before[id]), string(session.State), string(session.DesiredState), orNull(session.Reason),
-			orNull(session.ReasonCode), session.Retryable, d.at(session.StateSince), orNull(session.AgentID), session.Generation,
-			d.atOptional(session.WaitUntil), failures)
-		w.sessionChanged(id)
-	}
-	slices.Sort(w.changed)
-	source, args, err := d.source(rows, "u", 2)
-	if err != nil {
-		return err
-	}
-	cast := ""
-	if d.engine == Postgres {
-		cast = "::jsonb"
-	}
-	saved, err := w.exec(ctx, `UPDATE sessions SET state = u.state, desired_state = u.desired_state, reason = u.reason,
-		reason_code = u.reason_code, retryable = u.retryable, updated_at = $1, state_since = u.state_since,
-		agent_id = u.agent_id, generation = u.generation, wait_until = u.wait_until, failures = u.failures`+cast+`,
-		cluster_id = CASE WHEN u.agent_id IS NULL THEN NULL ELSE cluster_id END,
-		platform = CASE WHEN u.agent_id IS NULL THEN NULL ELSE platform END,
-		region = CASE WHEN u.agent_id IS NULL THEN NULL ELSE region END
-		FROM `+source+` WHERE sessions.id = u.id AND sessions.state = u.before`, append([]any{d.at(w.now)}, args...)...)
-	if err == nil && int(saved) != len(touched) {
-		return models.Errorf(models.CodeTransitionIllegal, "%d of %d sessions changed while they were locked", len(touched)-int(saved), len(touched))
-	}
-	return err
 }
 
 // queryIn reads the rows whose column is one of ids; %s in the query stands for

@@ -162,13 +162,14 @@ func (r *SessionReconciler) Start() {
 func (r *SessionReconciler) Stop() { r.loop.stop() }
 
 // pass looks at every stuck session once. watching is since when this process
-// can have heard of agents.
+// can have heard of agents. However many are stuck, it is a few statements for
+// each state and batch.
 func (r *SessionReconciler) pass(ctx context.Context, watching time.Time) {
 	now := r.options.Now()
 	before := r.before(now)
 	for _, state := range models.SessionStates() {
 		since, passing := before[state]
-		if !passing {
+		if !passing || r.loop.isStopped() {
 			continue
 		}
 		stuck, err := r.database.StuckSessions(ctx, state, since, reconcileBatch)
@@ -179,65 +180,98 @@ func (r *SessionReconciler) pass(ctx context.Context, watching time.Time) {
 		if len(stuck) == reconcileBatch {
 			r.options.Logger.Warn("more sessions are stuck than one pass takes", "state", state, "taken", len(stuck))
 		}
-		for _, one := range stuck {
-			if r.loop.isStopped() {
-				return
-			}
-			connected := one.Session.AgentID != "" && r.hub.IsAgentConnected(one.Session.AgentID)
-			decided := plan(situation{StuckSession: one, connected: connected, watching: watching, now: now}, r.limits)
-			if err := r.carryOut(ctx, one, decided, now); err != nil {
-				r.options.Logger.Error("reconcile", "session", one.Session.ID, "state", state, "error", err)
-			}
+		if err := r.bringOn(ctx, stuck, watching, now); err != nil {
+			r.options.Logger.Error("reconcile", "state", state, "error", err)
 		}
 	}
 }
 
-func (r *SessionReconciler) carryOut(ctx context.Context, stuck db.StuckSession, decided decision, now time.Time) error {
-	switch decided.step {
-	case reissue:
-		return r.reissue(ctx, stuck, now)
-	case forceEnd:
-		return r.forceEnd(ctx, stuck.Session, decided, now)
+// bringOn decides about stuck sessions of one state and carries that out.
+func (r *SessionReconciler) bringOn(ctx context.Context, stuck []db.StuckSession, watching, now time.Time) error {
+	var again []db.StuckSession
+	var ends []db.ForcedEnd
+	for _, one := range stuck {
+		connected := one.Session.AgentID != "" && r.hub.IsAgentConnected(one.Session.AgentID)
+		switch decided := plan(situation{StuckSession: one, connected: connected, watching: watching, now: now}, r.limits); decided.step {
+		case reissue:
+			again = append(again, one)
+		case forceEnd:
+			ends = append(ends, forced(one.Session, decided))
+		}
 	}
-	return nil
+	hopeless, err := r.reissue(ctx, again, now)
+	if err != nil {
+		return err
+	}
+	return r.forceEnds(ctx, append(ends, hopeless...), now)
 }
 
-// reissue has the session's unfinished command sent again, or a new copy of
-// the one that failed.
-func (r *SessionReconciler) reissue(ctx context.Context, stuck db.StuckSession, now time.Time) error {
-	session, command := stuck.Session, stuck.Open
-	if command == nil {
-		// A command that ended since the session was read has moved it too.
-		current, err := r.database.Session(ctx, session.ID)
-		if err != nil || current.State != session.State || current.Generation != session.Generation {
-			return err
+// reissue has the sessions' unfinished commands sent again, or new copies of
+// those that failed. hopeless are the ends of sessions that have none.
+func (r *SessionReconciler) reissue(ctx context.Context, stuck []db.StuckSession, now time.Time) (hopeless []db.ForcedEnd, err error) {
+	var asked []db.Reissue
+	var without []db.StuckSession
+	for _, one := range stuck {
+		if one.Open != nil {
+			r.sendAgain(one.Session, *one.Open)
+			continue
 		}
-		issued, err := r.database.ReissueCommand(ctx, session.ID, newCommandID(now), now.Add(r.options.CommandDeadline), now)
-		if models.CodeOf(err) == models.CodeCommandUnknown {
+		without = append(without, one)
+		asked = append(asked, db.Reissue{SessionID: one.Session.ID, CommandID: newCommandID(now), DeadlineAt: now.Add(r.options.CommandDeadline),
+			// A command that ended since the session was read has moved it too.
+			State: one.Session.State, Generation: one.Session.Generation})
+	}
+	if len(asked) == 0 {
+		return nil, nil
+	}
+	issued, err := r.database.ReissueCommands(ctx, asked, now)
+	if err != nil {
+		return nil, err
+	}
+	for i, one := range without {
+		switch {
+		case models.CodeOf(issued[i].Err) == models.CodeCommandUnknown:
 			// Nothing says how to bring it on, so it can only end.
-			return r.forceEnd(ctx, session, end(session, "its command is not in the database", models.CodeInternal), now)
+			hopeless = append(hopeless, forced(one.Session, end(one.Session, "its command is not in the database", models.CodeInternal)))
+		case issued[i].Err == nil && issued[i].Command.CommandID != "":
+			r.sendAgain(one.Session, issued[i].Command)
 		}
-		if err != nil {
-			return err
-		}
-		command = &issued
 	}
+	return hopeless, nil
+}
+
+// sendAgain gives the command to the dispatcher. What that does not take now,
+// it finds by itself later.
+func (r *SessionReconciler) sendAgain(session models.Session, command models.AgentCommand) {
 	if command.Generation < session.Generation {
-		return nil // left from before; it ends at its deadline, and the session's own is issued then
+		return // left from before; it ends at its deadline, and the session's own is issued then
 	}
 	r.options.Logger.Warn("a session is stuck, its command is sent again", "session", session.ID,
 		"state", session.State, "since", session.StateSince, "agent", session.AgentID, "command", command.CommandID)
-	return r.dispatcher.DispatchCommand(command)
+	if err := r.dispatcher.DispatchCommand(&command); err != nil {
+		r.options.Logger.Warn("the command of a stuck session waits", "session", session.ID, "command", command.CommandID, "error", err)
+	}
 }
 
-func (r *SessionReconciler) forceEnd(ctx context.Context, session models.Session, decided decision, now time.Time) error {
-	done, err := r.database.ForceEnd(ctx, db.ForcedEnd{
-		SessionID: session.ID, From: session.State, To: decided.to,
-		Reason: decided.reason, ReasonCode: decided.code, Retryable: decided.retryable, Actor: "reconciler",
-	}, now)
-	if err == nil && done {
-		r.options.Logger.Warn("a session was ended without its agent", "session", session.ID,
-			"from", session.State, "to", decided.to, "reason", decided.reason)
+// forced is what has a session end as it was decided.
+func forced(session models.Session, decided decision) db.ForcedEnd {
+	return db.ForcedEnd{SessionID: session.ID, From: session.State, To: decided.to,
+		Reason: decided.reason, ReasonCode: decided.code, Retryable: decided.retryable, Actor: "reconciler"}
+}
+
+func (r *SessionReconciler) forceEnds(ctx context.Context, ends []db.ForcedEnd, now time.Time) error {
+	if len(ends) == 0 {
+		return nil
 	}
-	return err
+	done, err := r.database.ForceEnds(ctx, ends, now)
+	if err != nil {
+		return err
+	}
+	for i, one := range ends {
+		if done[i] {
+			r.options.Logger.Warn("a session was ended without its agent", "session", one.SessionID,
+				"from", one.From, "to", one.To, "reason", one.Reason)
+		}
+	}
+	return nil
 }

@@ -58,13 +58,13 @@ func Bugs() []Bug {
 		{"deadlines do not expire", []string{"D6", "R1"}, []Edit{{"services/poll.go",
 			"	for _, command := range overdue {\n", "	for _, command := range overdue[:0] {\n"}}},
 		{"reconciler issues a new command beside the open one", []string{"S2"}, []Edit{
-			{"db/commands.go", "(status NOT IN ('completed', 'failed') OR generation = $2)", "generation = $2"},
-			{"db/commands.go", "if err != nil || command.Status != models.CommandCompleted && command.Status != models.CommandFailed {", "if err != nil {"},
-			{"services/reconciler.go", "	if command == nil {\n", "	if command = nil; command == nil {\n"}}},
+			{"db/commands.go", "(c.status NOT IN ('completed', 'failed') OR c.generation = s.generation)", "c.generation = s.generation"},
+			{"db/commands.go", "			case ended(command.Status):\n", "			case true:\n"},
+			{"services/reconciler.go", "		if one.Open != nil {\n", "		if one.Open = nil; one.Open != nil {\n"}}},
 		{"agent ignores the verdict to stop", []string{"R4"}, []Edit{{"agent/frames.go",
 			"if item.Verdict != wire.VerdictStop {", "if item.Verdict != \"\" {"}}},
 		{"session and command are launched in two transactions", []string{"D2"}, []Edit{
-			{"db/launch.go", "	if err := l.insertCommands(ctx, written); err != nil {\n		return err\n	}\n", ""},
+			{"db/launch.go", "	if err := l.insertCommands(ctx, l.commands(written), l.now); err != nil {\n		return err\n	}\n", ""},
 			{"db/launch.go", "	return launched, err\n}\n\n// launcher is one",
 				"	for i := range launched {\n		if err == nil && launched[i].Err == nil && !launched[i].Existed && launches[i].Command.AgentID != \"\" {\n" +
 					"			err = d.CreateCommand(ctx, &launches[i].Command, now)\n		}\n	}\n	return launched, err\n}\n\n// launcher is one"}}},

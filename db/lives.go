@@ -1,0 +1,81 @@
+package db
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/streamspace/streamspace/models"
+)
+
+// life is a session whose life goes on, and the state that it was in.
+type life struct {
+	session *models.Session
+	before  models.SessionState
+}
+
+// lockSessions reads sessions, and holds their rows on PostgreSQL until the
+// transaction ends.
+func (t *tx) lockSessions(ctx context.Context, ids []string) (map[string]models.Session, error) {
+	lock := ""
+	if t.database.engine == Postgres {
+		lock = " FOR UPDATE OF s"
+	}
+	sessions, err := queryIn(ctx, t, "SELECT "+sessionColumns+sessionTables+" WHERE %s ORDER BY s.id"+lock, "s.id", ids, scanSession)
+	byID := make(map[string]models.Session, len(sessions))
+	for _, session := range sessions {
+		byID[session.ID] = session
+	}
+	return byID, err
+}
+
+// saveLives writes what the lives of sessions change, in one statement. Their
+// rows are locked, so they still are as they were read; the guard makes sure of
+// it.
+func (t *tx) saveLives(ctx context.Context, lives []life, now time.Time) error {
+	if len(lives) == 0 {
+		return nil
+	}
+	d := t.database
+	rows := &batch{columns: []batchColumn{{"id", "text"}, {"before", "text"}, {"state", "text"}, {"desired_state", "text"},
+		{"reason", "text"}, {"reason_code", "text"}, {"retryable", "boolean"}, {"state_since", "timestamptz"},
+		{"agent_id", "text"}, {"generation", "bigint"}, {"wait_until", "timestamptz"}, {"failures", "text"}}}
+	for _, one := range lives {
+		session := one.session
+		session.UpdatedAt = now.UTC().Truncate(time.Microsecond)
+		if session.State != one.before {
+			session.StateSince = session.UpdatedAt
+		}
+		if session.State == models.SessionTerminated {
+			session.DesiredState = models.DesiredTerminated
+		}
+		failures, err := asJSON(session.Failures)
+		if err != nil {
+			return err
+		}
+		rows.add(session.ID, string(one.before), string(session.State), string(session.DesiredState), orNull(session.Reason),
+			orNull(session.ReasonCode), session.Retryable, d.at(session.StateSince), orNull(session.AgentID), session.Generation,
+			d.atOptional(session.WaitUntil), failures)
+		t.sessionChanged(session.ID)
+	}
+	slices.Sort(t.changed)
+	source, args, err := d.source(rows, "u", 2)
+	if err != nil {
+		return err
+	}
+	cast := ""
+	if d.engine == Postgres {
+		cast = "::jsonb"
+	}
+	saved, err := t.exec(ctx, `UPDATE sessions SET state = u.state, desired_state = u.desired_state, reason = u.reason,
+		reason_code = u.reason_code, retryable = u.retryable, updated_at = $1, state_since = u.state_since,
+		agent_id = u.agent_id, generation = u.generation, wait_until = u.wait_until, failures = u.failures`+cast+`,
+		cluster_id = CASE WHEN u.agent_id IS NULL THEN NULL ELSE cluster_id END,
+		platform = CASE WHEN u.agent_id IS NULL THEN NULL ELSE platform END,
+		region = CASE WHEN u.agent_id IS NULL THEN NULL ELSE region END
+		FROM `+source+` WHERE sessions.id = u.id AND sessions.state = u.before`, append([]any{d.at(now)}, args...)...)
+	if err == nil && int(saved) != len(lives) {
+		return models.Errorf(models.CodeTransitionIllegal, "%d of %d sessions changed while they were locked", len(lives)-int(saved), len(lives))
+	}
+	return err
+}
