@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"time"
 
 	ws "github.com/coder/websocket"
 
@@ -177,7 +178,11 @@ func (h *AgentHub) frame(ctx context.Context, c *connection, kind ws.MessageType
 		return
 	}
 	c.handling.Store(true)
+	begun := time.Now()
 	err = h.receive(ctx, c, message)
+	if took := time.Since(begun); took > time.Millisecond {
+		c.deaf(took)
+	}
 	c.handling.Store(false)
 	if err != nil {
 		h.reject(c, err)

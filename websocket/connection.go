@@ -229,6 +229,14 @@ func (c *connection) sayFarewell() {
 	}
 }
 
+// deaf notes that nobody has listened for a while, which is not the agent's
+// silence.
+func (c *connection) deaf(took time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lastHeard = c.lastHeard.Add(took)
+}
+
 // heard notes a sign of life.
 func (c *connection) heard() {
 	c.mu.Lock()
