@@ -9,6 +9,7 @@ import (
 	"math"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -93,7 +94,35 @@ func TestARepeatedCommandIsAnsweredAndNotDoneAgain(t *testing.T) {
 	if failed.CommandID != "bad" || failed.Code != models.CodeNeedsMissing || failed.Error != "Xvnc is missing" || !failed.Retryable {
 		t.Errorf("the next run answers %+v", failed)
 	}
-	if log := m.log(); log != "start s/1, stop s/2" {
+	// What could not be started was cleared away, once. The sessions do not wait
+	// for each other.
+	effects := strings.Split(m.log(), ", ")
+	slices.Sort(effects)
+	if !slices.Equal(effects, []string{"start s/1", "stop bad/1", "stop s/2"}) {
+		t.Errorf("the effects are %q", effects)
+	}
+}
+
+// The session may be started elsewhere next, so nothing of it may run here.
+func TestWhatCannotBeStartedIsClearedAway(t *testing.T) {
+	p, m := newPlane(t), newMachine()
+	m.starting = func(context.Context, driver.Spec) error { return errors.New("the platform does not answer") }
+	m.stopping = func(_ context.Context, ref driver.Ref) error {
+		if ref.SessionID == "left" {
+			return errors.New("the platform does not answer")
+		}
+		return nil
+	}
+	run(t, configure(t, p, m))
+	l := p.link()
+	for i, session := range []string{"gone", "left"} {
+		l.start(session, session, 1)
+		failed := into[wire.Failed](l, i+1, wire.TypeFailed)
+		if failed.CommandID != session || failed.Lingers != (session == "left") {
+			t.Errorf("it is said %+v", failed)
+		}
+	}
+	if log := m.log(); log != "stop gone/1" {
 		t.Errorf("the effects are %q", log)
 	}
 }

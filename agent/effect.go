@@ -49,9 +49,31 @@ func (e *executor) do(t *task, log *slog.Logger) (outcome Outcome, over bool) {
 	case errors.Is(cause, errDrained):
 		return Outcome{}, false
 	case errors.Is(cause, errTooLong):
-		return e.overdue(t), true
+		outcome = e.overdue(t)
+	default:
+		outcome = failure(err, t.action)
 	}
-	return failure(err, t.action), true
+	if models.Begins(t.action) {
+		outcome.Lingers = !e.clear(t, log)
+		if errors.Is(context.Cause(e.effects), errDrained) {
+			return Outcome{}, false
+		}
+	}
+	return outcome, true
+}
+
+// clear makes sure that nothing runs of a session that could not be started,
+// since it may be started elsewhere next. A driver leaves nothing after an
+// error; but one that could not reach its platform cannot know of a runtime
+// that an earlier run of this agent has made.
+func (e *executor) clear(t *task, log *slog.Logger) bool {
+	ctx, cancel := context.WithTimeout(e.effects, e.within)
+	defer cancel()
+	if err := e.driver.Stop(ctx, t.ref); err != nil {
+		log.Warn("what could not be started may run in part", "error", err)
+		return false
+	}
+	return true
 }
 
 // revoked tells that a start must not happen any more: a stop or hibernation of

@@ -191,7 +191,7 @@ func (e *executor) answer(commandID string, outcome Outcome) {
 		e.tell(wire.TypeComplete, wire.Complete{CommandID: commandID, Result: &outcome.Result})
 	default:
 		e.tell(wire.TypeFailed, wire.Failed{CommandID: commandID,
-			Error: outcome.Error, Code: outcome.Code, Retryable: outcome.Retryable})
+			Error: outcome.Error, Code: outcome.Code, Retryable: outcome.Retryable, Lingers: outcome.Lingers})
 	}
 }
 

@@ -55,6 +55,8 @@ type Outcome struct {
 	Error     string           `json:"error,omitempty"`
 	Code      models.ErrorCode `json:"code,omitempty"`
 	Retryable bool             `json:"retryable,omitempty"`
+	// Lingers tells that something of a start that failed may run all the same.
+	Lingers bool `json:"lingers,omitempty"`
 }
 
 func (o Outcome) superseded() bool { return o.Result["superseded"] == true }

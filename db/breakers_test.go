@@ -77,6 +77,13 @@ func TestASessionThatFailsToStartIsTriedElsewhere(t *testing.T) {
 		w.failStart("wrong", "e", epochs["e"], models.CodeInvalidRequest, noon)
 		w.session("late", "e", noon)
 		w.failStart("late", "e", 0, models.CodeCommandTimeout, noon)
+		w.session("lingers", "e", noon)
+		lingering, err := w.WriteTransitions(t.Context(), []db.Transition{{CommandID: "start-lingers", AgentID: "e", Epoch: epochs["e"],
+			End: &db.End{Status: models.CommandFailed, Error: "no answer", Code: models.CodeCommandFailed, Lingers: true, At: noon}}}, noon)
+		must(t, err)
+		if lingering[0].Session.State != models.SessionFailed {
+			t.Errorf("what may run is %+v", lingering[0].Session)
+		}
 		// And who is not wanted any more is not looked after.
 		w.session("stopped", "e", noon)
 		w.stop("stopped", noon)

@@ -40,7 +40,9 @@ type End struct {
 	Error     string
 	Code      models.ErrorCode
 	Retryable bool
-	At        time.Time
+	// Lingers tells that something may run all the same.
+	Lingers bool
+	At      time.Time
 }
 
 // Written is what a Transition has left.
@@ -307,7 +309,7 @@ func (w *transitionWriter) applyEnd(transition Transition, result *Written, sess
 	end := transition.End
 	outcome := models.Outcome{Action: result.Command.Action, Generation: result.Command.Generation,
 		Completed: end.Status == models.CommandCompleted, Reason: end.Error, Code: end.Code, Retryable: end.Retryable,
-		Said: transition.Epoch != 0}
+		Said: transition.Epoch != 0 && !end.Lingers}
 	if end.Result != nil {
 		if named, ok := (*end.Result)["state"].(string); ok {
 			outcome.State = models.SessionState(named)

@@ -80,7 +80,7 @@ func (d *CommandDispatcher) failed(ctx context.Context, peer websocket.Peer, mes
 		return idMissing(message.Type, "commandId")
 	}
 	return d.note(ctx, peer, db.Transition{CommandID: failed.CommandID, End: &db.End{
-		Status: models.CommandFailed, Retryable: failed.Retryable, At: d.options.Now(),
+		Status: models.CommandFailed, Retryable: failed.Retryable, Lingers: failed.Lingers, At: d.options.Now(),
 		Error: reasonOr(failed.Error, fmt.Sprintf("agent %q gave no reason", peer.AgentID)),
 		Code:  codeOr(failed.Code, models.CodeCommandFailed),
 	}})

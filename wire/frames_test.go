@@ -58,7 +58,7 @@ func toControlPlane() []golden {
 		{"heartbeat", wire.TypeHeartbeat, wire.Heartbeat{Status: models.AgentOnline, ActiveSessions: 2, Capacity: map[string]any{"maxSessions": 10.0}}},
 		{"ack", wire.TypeAck, wire.Ack{CommandID: "cmd-1"}},
 		{"complete", wire.TypeComplete, wire.Complete{CommandID: "cmd-1", Result: &models.CommandPayload{"state": "running"}}},
-		{"failed", wire.TypeFailed, wire.Failed{CommandID: "cmd-1", Error: "Xvnc is not installed", Code: models.CodeNeedsMissing, Retryable: true}},
+		{"failed", wire.TypeFailed, wire.Failed{CommandID: "cmd-1", Error: "Xvnc is not installed", Code: models.CodeNeedsMissing, Retryable: true, Lingers: true}},
 		{"status", wire.TypeStatus, wire.Status{
 			SessionID: "s-1", Generation: 1, State: "failed", VNCReady: true, VNCPort: 5900,
 			PlatformMetadata: map[string]any{"pid": 4711.0}, Reason: "the program ended", ReasonCode: models.CodeRuntimeExited,

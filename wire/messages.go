@@ -108,6 +108,9 @@ type Failed struct {
 	// Code is a stable code of the error, from agents that know it.
 	Code      models.ErrorCode `json:"code,omitempty"`
 	Retryable bool             `json:"retryable,omitempty"`
+	// Lingers tells that something of a start that failed may run all the same,
+	// so that the session must not be started elsewhere.
+	Lingers bool `json:"lingers,omitempty"`
 }
 
 // Status says what the agent observes of one session, unasked.
