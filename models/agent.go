@@ -116,18 +116,27 @@ func (a Agent) Limit() Amount {
 	}
 }
 
-// HoldsImage tells whether the agent has said that it holds a container image:
-// metadata "images", a list of names. The names are compared as they are
-// written.
-func (a Agent) HoldsImage(image string) bool {
+// Images lists the container images that the agent has said it holds: metadata
+// "images", a list of names.
+func (a Agent) Images() []string {
 	switch images := a.Metadata["images"].(type) {
 	case []string:
-		return slices.Contains(images, image)
+		return images
 	case []interface{}:
-		return slices.Contains(images, interface{}(image))
+		names := make([]string, 0, len(images))
+		for _, image := range images {
+			if name, is := image.(string); is {
+				names = append(names, name)
+			}
+		}
+		return names
 	}
-	return false
+	return nil
 }
+
+// HoldsImage tells whether the agent has said that it holds a container image.
+// The names are compared as they are written.
+func (a Agent) HoldsImage(image string) bool { return slices.Contains(a.Images(), image) }
 
 // Lacks lists those of needs that the agent is known not to have.
 func (a Agent) Lacks(needs []string) []string {

@@ -42,3 +42,7 @@ func (r Resources) Reserves() Amount {
 	}
 	return amount
 }
+
+// Fits tells whether the amount is no more than what reserved leaves of a limit,
+// in every part.
+func (a Amount) Fits(limit, reserved Amount) bool { return a.Within(limit.left(reserved)) }

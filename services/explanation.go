@@ -1,18 +1,26 @@
 package services
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/streamspace/streamspace/db"
 	"github.com/streamspace/streamspace/models"
 )
 
-// explained bounds the agents that an explanation which is kept tells of, the
-// best ones first.
-const explained = 200
+const (
+	// explained bounds the agents that an explanation which is kept tells of, the
+	// best ones first.
+	explained = 200
+	// nextBest is how many agents it tells of besides the chosen one when there
+	// are more agents than that: those are not all looked at.
+	nextBest = 4
+)
 
 // Explanation says why a session is where it is, waits or was refused.
 type Explanation struct {
@@ -29,24 +37,79 @@ type Explanation struct {
 	At   time.Time `json:"at"`
 }
 
-// kept is an explanation as it lies in the database.
+// kept is an explanation as it lies in the database. Most agents of a fleet are
+// alike, so those with the same verdict are together.
 type kept struct {
-	Agents []Verdict `json:"agents"`
-	Left   int       `json:"left,omitempty"`
+	Groups []verdictGroup `json:"groups"`
+	Left   int            `json:"left,omitempty"`
 }
 
-func keep(verdicts []Verdict) (json.RawMessage, error) {
-	body, err := json.Marshal(kept{Agents: verdicts[:min(len(verdicts), explained)], Left: max(0, len(verdicts)-explained)})
+// verdictGroup is a verdict on several agents.
+type verdictGroup struct {
+	AgentIDs   []string           `json:"agentIds"`
+	Score      *Score             `json:"score,omitempty"`
+	Rejections []models.Rejection `json:"rejections,omitempty"`
+}
+
+// keep encodes an explanation that leaves out some agents.
+func keep(verdicts []Verdict, left int) (json.RawMessage, error) {
+	told := verdicts[:min(len(verdicts), explained)]
+	body, err := json.Marshal(kept{Groups: group(told), Left: left + len(verdicts) - len(told)})
 	if err != nil {
 		return nil, fmt.Errorf("encode an explanation: %w", err)
 	}
 	return body, nil
 }
 
+func group(verdicts []Verdict) []verdictGroup {
+	groups := []verdictGroup{}
+	for _, v := range verdicts {
+		i := slices.IndexFunc(groups, v.like)
+		if i < 0 {
+			i, groups = len(groups), append(groups, verdictGroup{Score: v.Score, Rejections: v.Rejections})
+		}
+		groups[i].AgentIDs = append(groups[i].AgentIDs, v.AgentID)
+	}
+	return groups
+}
+
+// like tells whether a group has the same verdict.
+func (v Verdict) like(group verdictGroup) bool {
+	if v.Score != nil {
+		return group.Score != nil && v.Score.Total == group.Score.Total && maps.Equal(v.Score.Parts, group.Score.Parts)
+	}
+	return group.Score == nil && slices.EqualFunc(v.Rejections, group.Rejections, func(a, b models.Rejection) bool {
+		return a.Code == b.Code && a.Detail == b.Detail && slices.Equal(a.Missing, b.Missing)
+	})
+}
+
+// verdicts gives each agent's own again: the best ones first, and those that are
+// not fit by id.
+func (k kept) verdicts() []Verdict {
+	all := []Verdict{}
+	for _, group := range k.Groups {
+		for _, agentID := range group.AgentIDs {
+			all = append(all, Verdict{AgentID: agentID, Score: group.Score, Rejections: group.Rejections})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Verdict) int {
+		switch {
+		case a.Score != nil && b.Score != nil:
+			return cmp.Compare(b.Score.Total, a.Score.Total)
+		case a.Score != nil:
+			return -1
+		case b.Score != nil:
+			return 1
+		}
+		return cmp.Compare(a.AgentID, b.AgentID)
+	})
+	return all
+}
+
 // refuse keeps why a launch was refused. That it cannot be kept is no reason to
 // say something else to the user.
 func (s *Sessions) refuse(ctx context.Context, request LaunchRequest, why []Verdict) {
-	body, err := keep(why)
+	body, err := keep(why, 0)
 	if err == nil {
 		err = s.database.SavePlacement(ctx, db.Placement{SessionID: request.ID, UserID: request.Owner.ID, Outcome: db.PlacementRefused,
 			Verdicts: body, At: s.options.Now()})
@@ -86,7 +149,7 @@ func (s *Sessions) Explain(ctx context.Context, sessionID string) (explanation E
 	if err := json.Unmarshal(placement.Verdicts, &then); err != nil {
 		return explanation, "", fmt.Errorf("read an explanation: %w", err)
 	}
-	return Explanation{SessionID: sessionID, Outcome: placement.Outcome, AgentID: placement.AgentID, Agents: then.Agents,
+	return Explanation{SessionID: sessionID, Outcome: placement.Outcome, AgentID: placement.AgentID, Agents: then.verdicts(),
 		Left: then.Left, At: placement.At}, placement.UserID, nil
 }
 

@@ -1,6 +1,7 @@
 package services_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -74,6 +75,32 @@ func TestPlacementsAreExplained(t *testing.T) {
 			t.Errorf("placed, later: %+v", again)
 		}
 	})
+}
+
+// Not all agents of a large fleet are looked at for what is kept.
+func TestAPlacementInALargeFleetTellsOfTheBest(t *testing.T) {
+	w := newWorld(t, dbtest.SQLite(t, db.Options{}), services.DispatcherOptions{})
+	for i := range 201 {
+		w.register(models.Agent{ID: fmt.Sprintf("a%03d", i), Region: []string{"eu", "us"}[i%2]})
+	}
+	for _, id := range []string{"a000", "a001", "a002"} {
+		w.connect(id)
+	}
+	w.ask("placed", w.owner, func(r *services.LaunchRequest) { r.Preferences.Regions = []string{"us"} })
+	placed := w.explain("placed")
+	if placed.AgentID != "a001" || len(placed.Agents) != 3 || placed.Agents[0].AgentID != "a001" || placed.Left != 198 {
+		t.Fatalf("placed: %+v", placed)
+	}
+	for _, verdict := range placed.Agents {
+		if verdict.Score == nil || verdict.Score.Total > placed.Agents[0].Score.Total {
+			t.Errorf("%+v", verdict)
+		}
+	}
+	_, _, err := w.sessions.Launch(t.Context(), services.LaunchRequest{ID: "refused", Template: "desk", Region: "mars", Owner: w.owner})
+	mustCode(t, err, models.CodeNoSuitableAgent)
+	if refused := w.explain("refused"); len(refused.Agents) != 200 || refused.Left != 1 || refused.Agents[199].AgentID != "a199" {
+		t.Errorf("refused: %d agents, %d left", len(refused.Agents), refused.Left)
+	}
 }
 
 func TestLaunchesAreExplainedBeforehand(t *testing.T) {

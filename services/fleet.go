@@ -1,116 +1,128 @@
 package services
 
 import (
-	"context"
 	"sync"
 	"time"
 
-	"github.com/streamspace/streamspace/db"
 	"github.com/streamspace/streamspace/models"
-	"github.com/streamspace/streamspace/websocket"
 )
 
-// staleFactor is how many times longer than reading it took a picture of the
-// fleet may be used: reading then takes a twentieth of the time at most, however
-// large the fleet is.
-const staleFactor = 20
+// Fleet is a picture of all agents in memory that chooses agents for sessions,
+// in a time that hardly grows with the number of agents. It may be wrong: what
+// is decided is checked where it is written. Safe for concurrent use.
+type Fleet struct {
+	weights Weights
 
-// fleet is this replica's picture of all agents, for deciding on many launches
-// without reading them for each. It may be wrong: what is decided is checked
-// where it is written.
-type fleet struct {
-	database *db.Database
-	hub      *websocket.AgentHub
-	now      func() time.Time
-
-	mu     sync.Mutex
-	agents []models.Agent
-	// index finds an agent in agents.
-	index map[string]int
-	// breakers are the open ones.
-	breakers []models.Breaker
-	// held are reservations that have been decided on and are not in agents,
-	// as they are being written.
-	held map[string]models.Amount
-	// readAt is when agents was read, and took how long that took.
+	mu      sync.Mutex
+	picture *picture
+	// held are reservations that have been decided on and are being written;
+	// the picture has them.
+	held   map[string]models.Amount
 	readAt time.Time
-	took   time.Duration
 }
 
-func newFleet(database *db.Database, hub *websocket.AgentHub, now func() time.Time) *fleet {
-	return &fleet{database: database, hub: hub, now: now, held: map[string]models.Amount{}}
+// NewFleet makes a Fleet without agents. The weights must be valid.
+func NewFleet(weights Weights) *Fleet {
+	return &Fleet{weights: weights, picture: newPicture(nil, weights), held: map[string]models.Amount{}}
 }
 
-// refresh reads the fleet anew if its picture is too old, or was made before
-// the time given.
-func (f *fleet) refresh(ctx context.Context, after time.Time) error {
-	f.mu.Lock()
-	fresh := f.readAt.After(after) && time.Since(f.readAt) < staleFactor*f.took
-	f.mu.Unlock()
-	if fresh {
-		return nil
-	}
-	begin := time.Now()
-	agents, err := f.database.Candidates(ctx, db.AgentFilter{})
-	if err != nil {
-		return err
-	}
-	breakers, err := f.database.Breakers(ctx, f.now())
-	if err != nil {
-		return err
-	}
-	index := make(map[string]int, len(agents))
-	for i, agent := range agents {
-		index[agent.ID] = i
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if begin.Before(f.readAt) {
-		return nil // somebody has read it later
-	}
-	f.agents, f.breakers, f.index, f.readAt, f.took = agents, breakers, index, begin, time.Since(begin)
-	return nil
+// Circumstances are what a decision depends on besides what agents say.
+type Circumstances struct {
+	// Since is the time after which a heartbeat is recent.
+	Since time.Time
+	// Connected tells whether an agent can be reached; nil means that all can.
+	// It is asked of few agents, and must not call the Fleet.
+	Connected func(agentID string) bool
+	// Failing are the agents that keep failing to start the template.
+	Failing map[string]bool
+	// User is where the user's sessions are; nil means nowhere.
+	User *UserSessions
 }
 
-// failingAgents are those that are not to be tried with the template now.
-func failingAgents(breakers []models.Breaker, template string, now time.Time) map[string]bool {
-	failing := map[string]bool{}
-	for _, breaker := range breakers {
-		if breaker.Template == template && breaker.Blocks(now) {
-			failing[breaker.AgentID] = true
-		}
-	}
-	return failing
+// Choice is the agent that was chosen.
+type Choice struct {
+	Agent *AgentInfo
+	Score Score
 }
 
-// candidates gives the fleet with what is held of it, for a session of the
-// template.
-func (f *fleet) candidates(template string) []candidate {
+// Replace makes agents that were read from a time on the picture of the fleet,
+// unless it has a later one. What is held stays held. Decisions go on while the
+// picture is made. The agents belong to the Fleet from then on.
+func (f *Fleet) Replace(agents []models.Agent, readAt time.Time) {
+	next := newPicture(agents, f.weights)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	failing := failingAgents(f.breakers, template, f.now())
-	list := make([]candidate, 0, len(f.agents))
-	for _, agent := range f.agents {
-		if held, some := f.held[agent.ID]; some {
-			agent.Reserved = agent.Reserved.Plus(held)
-			agent.Sessions += int(held.Sessions)
+	if readAt.Before(f.readAt) {
+		return
+	}
+	for agentID, amount := range f.held {
+		if number, known := next.number[agentID]; known {
+			next.take(number, amount)
 		}
-		list = append(list, candidate{Agent: agent, connected: f.hub.IsAgentConnected(agent.ID), failing: failing[agent.ID]})
+	}
+	f.picture, f.readAt = next, readAt
+}
+
+// read gives when the picture was read.
+func (f *Fleet) read() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.readAt
+}
+
+// size is how many agents the picture has.
+func (f *Fleet) size() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.picture.agents)
+}
+
+// Best chooses the agent with the highest total of those that are fit, which
+// is what ranking all of them gives. Among equals a hash of the criteria's
+// SessionID decides. found is false when no agent is fit.
+func (f *Fleet) Best(criteria SelectionCriteria, at Circumstances) (choice Choice, found bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	number := f.picture.best(criteria, at)
+	if number == none {
+		return Choice{}, false
+	}
+	agent := f.picture.agents[number]
+	connected := at.Connected == nil || at.Connected(agent.ID)
+	return Choice{Agent: candidate{Agent: agent, connected: connected}.info(), Score: f.picture.score(number, criteria, at)}, true
+}
+
+// Explain gives a verdict on every agent: the fit ones with their scores, best
+// first, then the others by id. It takes a time in proportion to the fleet.
+func (f *Fleet) Explain(criteria SelectionCriteria, at Circumstances) []Verdict {
+	return explain(f.candidates(at), criteria, at.Since, f.weights)
+}
+
+// candidates gives the agents with what is known of each.
+func (f *Fleet) candidates(at Circumstances) []candidate {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	list := make([]candidate, 0, len(f.picture.agents))
+	for _, agent := range f.picture.agents {
+		list = append(list, candidate{Agent: agent, connected: at.Connected == nil || at.Connected(agent.ID),
+			failing: at.Failing[agent.ID], userSessions: at.User.on(agent.ID)})
 	}
 	return list
 }
 
-// hold takes part of an agent until settle.
-func (f *fleet) hold(agentID string, amount models.Amount) {
+// Hold takes part of an agent until Settle. Of an agent that the picture lacks
+// it is held for when it is there.
+func (f *Fleet) Hold(agentID string, amount models.Amount) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.held[agentID] = f.held[agentID].Plus(amount)
+	f.take(agentID, amount)
 }
 
-// settle ends a hold. What was written, from the time given on, becomes part of
-// a picture that is older; a later one may have it already, and having it twice
+// Settle ends a hold. What was written, from the time given on, stays part of a
+// picture that is older; a later one may have it already, and having it twice
 // would keep sessions from room that there is. The zero time is nothing written.
-func (f *fleet) settle(agentID string, amount models.Amount, written time.Time) {
+func (f *Fleet) Settle(agentID string, amount models.Amount, written time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	left := f.held[agentID].Minus(amount)
@@ -119,8 +131,13 @@ func (f *fleet) settle(agentID string, amount models.Amount, written time.Time) 
 	} else {
 		f.held[agentID] = left
 	}
-	if i, known := f.index[agentID]; known && f.readAt.Before(written) {
-		f.agents[i].Reserved = f.agents[i].Reserved.Plus(amount)
-		f.agents[i].Sessions += int(amount.Sessions)
+	if !f.readAt.Before(written) {
+		f.take(agentID, models.Amount{}.Minus(amount))
+	}
+}
+
+func (f *Fleet) take(agentID string, amount models.Amount) {
+	if number, known := f.picture.number[agentID]; known {
+		f.picture.take(number, amount)
 	}
 }

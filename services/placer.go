@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,10 +33,11 @@ type placing struct {
 	// agent that the asker has seen.
 	asked time.Time
 	tries int
-	// command is what launch has made last, and verdicts what was made of each
-	// agent.
+	// command is what launch has made last, verdicts what was made of agents, and
+	// left how many it does not tell of.
 	command  models.AgentCommand
 	verdicts []Verdict
+	left     int
 
 	// lead tells this one to decide for all that wait, which appointed says too;
 	// done is closed when it is placed or not.
@@ -51,7 +53,7 @@ type placing struct {
 // those who wait leads. Safe for concurrent use.
 type placer struct {
 	database *db.Database
-	fleet    *fleet
+	fleet    *fleetReader
 	options  placerOptions
 
 	mu      sync.Mutex
@@ -163,16 +165,17 @@ func (p *placer) write(ctx context.Context, batch []*placing) (again []*placing)
 		}
 		return nil
 	}
+	refused := refusals{}
 	for _, one := range batch {
-		launch, err := p.decide(ctx, one, users[one.criteria.UserID])
+		launch, err := p.decide(ctx, one, users[one.criteria.UserID], refused)
 		if err != nil {
 			one.finish(db.Launched{}, err)
 			continue
 		}
 		if there := users[one.criteria.UserID]; there != nil {
-			there[launch.Session.AgentID]++
+			there.Add(launch.Session.AgentID)
 		}
-		p.fleet.hold(launch.Session.AgentID, one.criteria.reserves())
+		p.fleet.Hold(launch.Session.AgentID, one.criteria.reserves())
 		chosen, launches = append(chosen, one), append(launches, launch)
 	}
 	if len(chosen) == 0 {
@@ -183,7 +186,7 @@ func (p *placer) write(ctx context.Context, batch []*placing) (again []*placing)
 	if err != nil && len(chosen) > 1 && models.CodeOf(err) != models.CodeUnavailable {
 		// One of them is what the database refuses, and not all.
 		for i, one := range chosen {
-			p.fleet.settle(launches[i].Session.AgentID, one.criteria.reserves(), time.Time{})
+			p.fleet.Settle(launches[i].Session.AgentID, one.criteria.reserves(), time.Time{})
 			again = append(again, p.write(ctx, []*placing{one})...)
 		}
 		return again
@@ -197,7 +200,7 @@ func (p *placer) write(ctx context.Context, batch []*placing) (again []*placing)
 		if err == nil && outcome.Err == nil && !outcome.Existed {
 			written = begun
 		}
-		p.fleet.settle(launches[i].Session.AgentID, one.criteria.reserves(), written)
+		p.fleet.Settle(launches[i].Session.AgentID, one.criteria.reserves(), written)
 		code := models.CodeOf(errors.Join(err, outcome.Err))
 		p.count(code, written)
 		switch {
@@ -230,23 +233,30 @@ func (p *placer) count(code models.ErrorCode, written time.Time) {
 }
 
 // userLoads counts where the sessions of those are who want theirs apart.
-func (p *placer) userLoads(ctx context.Context, batch []*placing) (map[string]map[string]int, error) {
-	var users []string
+func (p *placer) userLoads(ctx context.Context, batch []*placing) (map[string]*UserSessions, error) {
+	var names []string
 	for _, one := range batch {
 		if one.criteria.UserID != "" {
-			users = append(users, one.criteria.UserID)
+			names = append(names, one.criteria.UserID)
 		}
 	}
-	if len(users) == 0 {
+	if len(names) == 0 {
 		return nil, nil
 	}
-	loads, err := p.database.UserLoads(ctx, users)
-	for _, user := range users {
-		if err == nil && loads[user] == nil {
-			loads[user] = map[string]int{}
+	loads, err := p.database.UserLoads(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	users := map[string]*UserSessions{}
+	for _, name := range names {
+		if loads[name] == nil {
+			loads[name] = map[string]int{}
+		}
+		if users[name] == nil {
+			users[name] = NewUserSessions(loads[name])
 		}
 	}
-	return loads, err
+	return users, nil
 }
 
 // placeAll places sessions in the order given and tells what has become of each.
@@ -263,8 +273,11 @@ func (p *placer) placeAll(ctx context.Context, all []*placing) {
 }
 
 // decide chooses an agent. Before it says that there is none it looks at the
-// fleet as it is now.
-func (p *placer) decide(ctx context.Context, one *placing, userSessions map[string]int) (db.Launch, error) {
+// fleet as it is now, except for what is of a kind that was refused.
+func (p *placer) decide(ctx context.Context, one *placing, user *UserSessions, refused refusals) (db.Launch, error) {
+	if err := p.options.weights.Validate(); err != nil {
+		return db.Launch{}, err
+	}
 	after := time.Time{}
 	if one.tries++; one.tries > 1 {
 		after = one.asked // what was decided on an older picture was wrong
@@ -272,37 +285,77 @@ func (p *placer) decide(ctx context.Context, one *placing, userSessions map[stri
 	if err := p.fleet.refresh(ctx, after); err != nil {
 		return db.Launch{}, err
 	}
-	agent, err := p.best(one, userSessions)
-	if err != nil {
+	agent := p.best(one, p.circumstances(one, user))
+	if agent == nil {
+		kind, err := one.criteria.kind()
+		if err != nil {
+			return db.Launch{}, err
+		}
+		if known, found := refused.of(kind, one); found {
+			one.verdicts, one.left = known.verdicts, 0
+			return db.Launch{}, known.err
+		}
 		if err := p.fleet.refresh(ctx, one.asked); err != nil {
 			return db.Launch{}, err
 		}
-		if agent, err = p.best(one, userSessions); err != nil {
+		read, at := p.fleet.read(), p.circumstances(one, user)
+		best, rejected := rank(p.fleet.candidates(at), one.criteria, at.Since, p.options.weights)
+		one.verdicts, one.left = verdicts(best, rejected), 0
+		if len(best) == 0 {
+			err := noSuitableAgent(one.criteria, rejected)
+			refused[kind] = refusal{read: read, verdicts: one.verdicts, err: err}
 			return db.Launch{}, err
 		}
+		agent = best[0].info()
 	}
 	launch, err := one.launch(agent)
 	launch.Requirements = one.criteria.requirements()
 	if err == nil {
-		launch.Verdicts, err = keep(one.verdicts)
+		launch.Verdicts, err = keep(one.verdicts, one.left)
 	}
 	return launch, err
 }
 
-func (p *placer) best(one *placing, userSessions map[string]int) (*AgentInfo, error) {
-	if err := p.options.weights.Validate(); err != nil {
-		return nil, err
+func (p *placer) circumstances(one *placing, user *UserSessions) Circumstances {
+	return Circumstances{Since: p.options.now().Add(-p.options.heartbeatWithin), Connected: p.fleet.hub.IsAgentConnected,
+		Failing: p.fleet.failing(one.criteria.Template), User: user}
+}
+
+// best gives the best agent of the picture at hand, or nil, and says why: of
+// all agents, unless they are too many for a look at each.
+func (p *placer) best(one *placing, at Circumstances) *AgentInfo {
+	choice, found := p.fleet.Best(one.criteria, at)
+	if !found {
+		return nil
 	}
-	candidates := p.fleet.candidates(one.criteria.Template)
-	for i := range candidates {
-		candidates[i].userSessions = userSessions[candidates[i].ID]
+	chosen := Verdict{AgentID: choice.Agent.AgentID, Score: &choice.Score}
+	one.verdicts = []Verdict{chosen}
+	if agents := p.fleet.size(); agents > explained {
+		one.verdicts = append(one.verdicts, p.next(one.criteria, at, chosen)...)
+		one.left = agents - len(one.verdicts)
+		return choice.Agent
 	}
-	best, rejected := rank(candidates, one.criteria, p.options.now().Add(-p.options.heartbeatWithin), p.options.weights)
-	one.verdicts = verdicts(best, rejected)
-	if len(best) == 0 {
-		return nil, noSuitableAgent(one.criteria, rejected)
+	for _, verdict := range p.fleet.Explain(one.criteria, at) {
+		if verdict.AgentID != chosen.AgentID { // which need not be first among equals
+			one.verdicts = append(one.verdicts, verdict)
+		}
 	}
-	return best[0].info(), nil
+	one.left = 0
+	return choice.Agent
+}
+
+// next gives the verdicts on the next best agents.
+func (p *placer) next(criteria SelectionCriteria, at Circumstances, chosen Verdict) (all []Verdict) {
+	criteria.Avoid = append(slices.Clip(criteria.Avoid), chosen.AgentID)
+	for len(all) < nextBest {
+		choice, found := p.fleet.Best(criteria, at)
+		if !found {
+			break
+		}
+		all = append(all, Verdict{AgentID: choice.Agent.AgentID, Score: &choice.Score})
+		criteria.Avoid = append(criteria.Avoid, choice.Agent.AgentID)
+	}
+	return all
 }
 
 func (one *placing) finish(launched db.Launched, err error) {

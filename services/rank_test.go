@@ -75,6 +75,7 @@ func criteriaOf() *rapid.Generator[SelectionCriteria] {
 			Needs: rapid.SampledFrom([][]models.Need{nil, {{Command: "Xvnc", Install: "tigervnc-standalone-server"}},
 				{{Command: "Xvnc"}, {Command: "xterm", Install: "xterm"}}}).Draw(t, "needs"),
 			Labels: rapid.SampledFrom([]models.Selector{nil, nil, {{Key: "gpu", Operator: models.LabelExists}},
+				{{Key: "gpu", Operator: models.LabelIn, Values: []string{"a100", "h100"}}},
 				{{Key: "gpu", Operator: models.LabelNotIn, Values: []string{"t4"}}, {Key: "spot", Operator: models.LabelNotExists}}}).Draw(t, "labels"),
 			Reserve: rapid.SampledFrom([]models.Amount{{}, {}, {Sessions: 1, CPU: 750}, {Sessions: 1, GPUs: 1}}).Draw(t, "reserve"),
 			Avoid:   rapid.SampledFrom([][]string{nil, {"agent-0"}, {"agent-1", "agent-2"}}).Draw(t, "avoid"),
@@ -112,6 +113,8 @@ func violated(c candidate, want SelectionCriteria, since time.Time) []models.Rej
 		switch value, has := c.Labels[wanted.Key]; wanted.Operator {
 		case models.LabelExists:
 			labels = labels && has
+		case models.LabelIn:
+			labels = labels && slices.Contains(wanted.Values, value)
 		case models.LabelNotExists:
 			labels = labels && !has
 		case models.LabelNotIn:

@@ -9,7 +9,7 @@ import (
 
 // Score is how good an agent is for a session.
 type Score struct {
-	// Total is the sum of the parts, each times its weight, to the billionth.
+	// Total is the sum of the parts, each times its weight and to the billionth.
 	// Agents with the same total are equally good.
 	Total float64 `json:"total"`
 	// Parts are from 0 to 1 and there when they were asked for: load, region,
@@ -33,14 +33,16 @@ func populationOf(candidates []candidate) population {
 
 func (c candidate) score(criteria SelectionCriteria, reserve models.Amount, around population, weights Weights) Score {
 	wishes := criteria.Preferences
-	score := Score{Parts: map[string]float64{}}
+	score, total := Score{Parts: map[string]float64{}}, int64(0)
 	add := func(wished bool, name string, value, weight float64) {
 		if wished {
 			score.Parts[name] = value
-			score.Total += weight * value
+			total += worth(value, weight)
 		}
 	}
-	add(!criteria.IgnoreLoad, "load", c.load(wishes.Strategy, reserve), weights.Load)
+	if !criteria.IgnoreLoad {
+		add(true, "load", load(wishes.Strategy, c.Sessions, c.Limit(), c.Reserved.Plus(reserve)), weights.Load)
+	}
 	add(len(wishes.Regions) > 0, "region", whether(slices.Contains(wishes.Regions, c.Region)), weights.PreferredRegion)
 	add(len(wishes.Clusters) > 0, "cluster", whether(slices.Contains(wishes.Clusters, c.ClusterID)), weights.PreferredCluster)
 	switch wishes.SpreadOver {
@@ -52,21 +54,25 @@ func (c candidate) score(criteria SelectionCriteria, reserve models.Amount, arou
 	add(wishes.HomeAgent != "", "home", whether(c.ID == wishes.HomeAgent), weights.Home)
 	add(criteria.UserID != "", "antiAffinity", fewer(c.userSessions), weights.UserAntiAffinity)
 	add(wishes.Image != "", "image", whether(c.HoldsImage(wishes.Image)), weights.Image)
-	// Sums of floating point numbers differ in their last digits. Comparing
-	// rounded totals is transitive, which comparing with a tolerance is not.
-	score.Total = math.Round(score.Total*1e9) / 1e9
+	score.Total = float64(total) / billion
 	return score
 }
 
-// load is better the fewer sessions there are, or for bin-pack the fuller the
-// agent is with this one.
-func (c candidate) load(strategy models.Strategy, reserve models.Amount) float64 {
+// billion is what one is, in what totals are counted in.
+const billion = 1e9
+
+// worth is a part times its weight, in billionths: sums of whole numbers do not
+// depend on their order, as those of floating point numbers do.
+func worth(part, weight float64) int64 { return int64(math.Round(part * weight * billion)) }
+
+// load is better the fewer sessions an agent has, or for bin-pack the fuller it
+// is after the session has reserved what it takes.
+func load(strategy models.Strategy, sessions int, limit, after models.Amount) float64 {
 	if strategy != models.StrategyBinPack {
-		return fewer(c.Sessions)
+		return fewer(sessions)
 	}
-	limit, after := c.Limit(), c.Reserved.Plus(reserve)
 	fullest, limited := 0.0, false
-	for _, part := range []struct{ amount, limit int64 }{
+	for _, part := range [...]struct{ amount, limit int64 }{
 		{after.Sessions, limit.Sessions}, {after.CPU, limit.CPU}, {after.Memory, limit.Memory}, {after.GPUs, limit.GPUs},
 	} {
 		if part.limit > 0 { // no GPUs are not a limit that fills up
@@ -74,7 +80,7 @@ func (c candidate) load(strategy models.Strategy, reserve models.Amount) float64
 		}
 	}
 	if !limited {
-		return 1 - fewer(c.Sessions)
+		return 1 - fewer(sessions)
 	}
 	return min(1, fullest)
 }

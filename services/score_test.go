@@ -182,9 +182,9 @@ func TestWeightsValidate(t *testing.T) {
 	}
 	for _, wrong := range []float64{-0.1, math.NaN(), math.Inf(1), math.Inf(-1), 100_001} {
 		for name, set := range map[string]func(*Weights){
-			"load": func(w *Weights) { w.Load = wrong }, "preferred region": func(w *Weights) { w.PreferredRegion = wrong },
-			"preferred cluster": func(w *Weights) { w.PreferredCluster = wrong }, "spread": func(w *Weights) { w.Spread = wrong },
-			"home": func(w *Weights) { w.Home = wrong }, "user anti-affinity": func(w *Weights) { w.UserAntiAffinity = wrong },
+			"load": func(w *Weights) { w.Load = wrong }, "region": func(w *Weights) { w.PreferredRegion = wrong },
+			"cluster": func(w *Weights) { w.PreferredCluster = wrong }, "spread": func(w *Weights) { w.Spread = wrong },
+			"home": func(w *Weights) { w.Home = wrong }, "antiAffinity": func(w *Weights) { w.UserAntiAffinity = wrong },
 			"image": func(w *Weights) { w.Image = wrong },
 		} {
 			weights := DefaultWeights()
@@ -194,6 +194,29 @@ func TestWeightsValidate(t *testing.T) {
 				err.(*models.Error).Message != want {
 				t.Errorf("%v, want %q", err, want)
 			}
+		}
+	}
+}
+
+func TestParseWeights(t *testing.T) {
+	want := DefaultWeights()
+	want.Home, want.UserAntiAffinity = 0, 2.5
+	if got, err := ParseWeights(map[string]string{"home": "0", "antiAffinity": "2.5"}); err != nil || got != want {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if got, err := ParseWeights(nil); err != nil || got != DefaultWeights() {
+		t.Errorf("nothing said gives %+v, %v", got, err)
+	}
+	for want, said := range map[string]map[string]string{
+		`there is no weight "lod"; the weights are antiAffinity, cluster, home, image, load, region, spread`: {"lod": "1"},
+		`the weight of home is "much", which is not a number`:                                                {"home": "much"},
+		"the weight of spread is -1; choose a number from 0 to 100000":                                       {"spread": "-1"},
+		"the weight of load is NaN; choose a number from 0 to 100000":                                        {"load": "NaN"},
+		"all weights are 0; choose a number above 0 for one of them": {"load": "0", "region": "0", "cluster": "0", "spread": "0",
+			"home": "0", "antiAffinity": "0", "image": "0"},
+	} {
+		if _, err := ParseWeights(said); models.CodeOf(err) != models.CodeInvalidRequest || err.(*models.Error).Message != want {
+			t.Errorf("%v, want %q", err, want)
 		}
 	}
 }

@@ -84,9 +84,13 @@ func NewSessions(database *db.Database, selector *AgentSelector, dispatcher *Com
 		leaders, options.Replicas = 2, true
 	}
 	return &Sessions{database: database, selector: selector, dispatcher: dispatcher, options: options, passing: make(chan struct{}, 1), passBound: waitingPass,
-		placer: &placer{database: database, fleet: newFleet(database, selector.hub, selector.options.Now), options: placerOptions{
-			now: selector.options.Now, heartbeatWithin: selector.options.HeartbeatWithin, weights: selector.options.Weights, leaders: leaders,
-		}}}
+		placer: &placer{
+			database: database,
+			fleet:    newFleetReader(database, selector),
+			options: placerOptions{
+				now: selector.options.Now, heartbeatWithin: selector.options.HeartbeatWithin, weights: selector.options.Weights, leaders: leaders,
+			},
+		}}
 }
 
 // newID makes an id of 80 random bits that is also a legal session id.

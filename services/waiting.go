@@ -25,7 +25,7 @@ func (s *Sessions) queueUp(ctx context.Context, request LaunchRequest, template 
 	models.Session, bool, error) {
 	launch, err := s.launch(request, template, &AgentInfo{}, hash)
 	if err == nil {
-		launch.Verdicts, err = keep(agents)
+		launch.Verdicts, err = keep(agents, 0)
 	}
 	if err != nil {
 		return models.Session{}, false, err

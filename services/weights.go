@@ -1,6 +1,13 @@
 package services
 
-import "github.com/streamspace/streamspace/models"
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/streamspace/streamspace/models"
+)
 
 // Weights say how much each part of a Score counts. A part is worth at most its
 // weight, so what weighs more than all others together always decides. Ours is
@@ -32,6 +39,33 @@ func DefaultWeights() Weights {
 	return Weights{Load: 1, PreferredRegion: 0.5, PreferredCluster: 0.5, Spread: 0.5, Home: 10, UserAntiAffinity: 0.0001, Image: 0.3}
 }
 
+// ParseWeights gives DefaultWeights with those changed that are said, by the
+// name of the part of a Score. Errors have models.CodeInvalidRequest and say
+// which is unknown, no number from 0 to 100,000, or that all are 0.
+func ParseWeights(said map[string]string) (Weights, error) {
+	weights := DefaultWeights()
+	named := map[string]*float64{
+		"load": &weights.Load, "region": &weights.PreferredRegion, "cluster": &weights.PreferredCluster, "spread": &weights.Spread,
+		"home": &weights.Home, "antiAffinity": &weights.UserAntiAffinity, "image": &weights.Image,
+	}
+	for _, name := range slices.Sorted(maps.Keys(said)) {
+		weight, known := named[name]
+		if !known {
+			return Weights{}, models.Errorf(models.CodeInvalidRequest, "there is no weight %q; the weights are %s", name,
+				strings.Join(slices.Sorted(maps.Keys(named)), ", "))
+		}
+		number, err := strconv.ParseFloat(said[name], 64)
+		if err != nil {
+			return Weights{}, models.Errorf(models.CodeInvalidRequest, "the weight of %s is %q, which is not a number", name, said[name])
+		}
+		*weight = number
+	}
+	if weights == (Weights{}) {
+		return Weights{}, models.Errorf(models.CodeInvalidRequest, "all weights are 0; choose a number above 0 for one of them")
+	}
+	return weights, weights.Validate()
+}
+
 // maxWeight keeps totals exact to the billionth that ties are decided by.
 const maxWeight = 100_000
 
@@ -42,8 +76,8 @@ func (w Weights) Validate() error {
 		name  string
 		value float64
 	}{
-		{"load", w.Load}, {"preferred region", w.PreferredRegion}, {"preferred cluster", w.PreferredCluster},
-		{"spread", w.Spread}, {"home", w.Home}, {"user anti-affinity", w.UserAntiAffinity}, {"image", w.Image},
+		{"load", w.Load}, {"region", w.PreferredRegion}, {"cluster", w.PreferredCluster},
+		{"spread", w.Spread}, {"home", w.Home}, {"antiAffinity", w.UserAntiAffinity}, {"image", w.Image},
 	} {
 		if !(weight.value >= 0 && weight.value <= maxWeight) { // which NaN is not either
 			return models.Errorf(models.CodeInvalidRequest, "the weight of %s is %v; choose a number from 0 to %d", weight.name, weight.value, maxWeight)

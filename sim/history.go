@@ -202,8 +202,8 @@ func (h *history) unexplained(ctx context.Context) ([]string, error) {
 		FROM sessions s LEFT JOIN placements p ON p.session_id = s.id
 		WHERE p.session_id IS NULL OR p.agent_id IS NOT s.agent_id AND (s.agent_id IS NOT NULL OR s.failures IS NULL)
 			OR s.agent_id IS NULL AND s.failures IS NULL AND (p.outcome <> 'waiting' OR s.state = 'pending' AND coalesce(s.reason, '') = '')
-			OR s.agent_id IS NOT NULL AND (p.outcome <> 'placed' OR json_extract(p.verdicts, '$.agents[0].agentId') IS NOT s.agent_id
-				OR json_extract(p.verdicts, '$.agents[0].score') IS NULL) ORDER BY s.id`)
+			OR s.agent_id IS NOT NULL AND (p.outcome <> 'placed' OR json_extract(p.verdicts, '$.groups[0].agentIds[0]') IS NOT s.agent_id
+				OR json_extract(p.verdicts, '$.groups[0].score') IS NULL) ORDER BY s.id`)
 }
 
 func (h *history) texts(ctx context.Context, query string, args ...any) ([]string, error) {

@@ -36,6 +36,9 @@ type Server struct {
 	Queue int
 	// KeepCommands is for how long commands that have ended are kept.
 	KeepCommands time.Duration
+	// PlacementWeights say how much each part of an agent's score counts, by its
+	// name; what is left out keeps its default.
+	PlacementWeights map[string]string
 	// TicketLife is how long a stream's ticket can be redeemed, at most a
 	// minute.
 	TicketLife time.Duration

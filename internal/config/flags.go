@@ -12,6 +12,7 @@ func (s *Server) Bind(flags *pflag.FlagSet) {
 	flags.IntVar(&s.Workers, "workers", s.Workers, "how many workers send commands to agents")
 	flags.IntVar(&s.Queue, "queue", s.Queue, "how many commands may wait in memory for a worker")
 	flags.DurationVar(&s.KeepCommands, "keep-commands", s.KeepCommands, "how long commands that have ended, and why sessions were placed as they were, are kept")
+	flags.StringToStringVar(&s.PlacementWeights, "placement-weights", nil, "how much each part of an agent's score counts, e.g. load=1,home=10; what is left out keeps its default")
 	flags.DurationVar(&s.TicketLife, "ticket-life", s.TicketLife, "how long a ticket for a stream is valid, at most 1m")
 	flags.DurationVar(&s.StopWithin, "stop-within", s.StopWithin, "how long an orderly stop may take")
 	s.Log.Bind(flags)

@@ -8,7 +8,18 @@ import (
 	"strconv"
 
 	"github.com/streamspace/streamspace/models"
+	"github.com/streamspace/streamspace/services"
 )
+
+// placementWeights reads how much each part of an agent's score counts.
+func placementWeights(said map[string]string) (services.Weights, error) {
+	weights, err := services.ParseWeights(said)
+	var told *models.Error
+	if errors.As(err, &told) {
+		return weights, fmt.Errorf("--placement-weights: %s", told.Message)
+	}
+	return weights, err
+}
 
 // checkLabels checks those of an agent.
 func checkLabels(all map[string]string) error {

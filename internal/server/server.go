@@ -81,6 +81,10 @@ type Server struct {
 // everything. Call Stop also when Start is never called.
 func New(ctx context.Context, configuration config.Server, version string, logger *slog.Logger) (_ *Server, err error) {
 	s := &Server{configuration: configuration, logger: logger, failed: make(chan error, 1)}
+	weights, err := placementWeights(configuration.PlacementWeights)
+	if err != nil {
+		return nil, err
+	}
 	if s.lock, err = lockDir(configuration.DataDir, "data-dir"); err != nil {
 		return nil, err
 	}
@@ -90,7 +94,7 @@ func New(ctx context.Context, configuration config.Server, version string, logge
 		_ = s.lock.release()
 		return nil, err
 	}
-	if err := s.compose(ctx, feed, version); err != nil {
+	if err := s.compose(ctx, feed, weights, version); err != nil {
 		_ = s.database.Close()
 		_ = s.lock.release()
 		return nil, err
@@ -112,7 +116,7 @@ func openDatabase(ctx context.Context, address string, logger *slog.Logger, chan
 }
 
 // compose makes every part. Nothing runs yet but the tunnel keeper.
-func (s *Server) compose(ctx context.Context, feed *services.Feed, version string) error {
+func (s *Server) compose(ctx context.Context, feed *services.Feed, weights services.Weights, version string) error {
 	c := s.configuration
 	now := time.Now
 	needed, err := saveCatalogue(ctx, s.database, c.TemplatesDir(), now(), s.logger)
@@ -142,7 +146,7 @@ func (s *Server) compose(ctx context.Context, feed *services.Feed, version strin
 	services.NewInventory(s.database, s.hub, services.InventoryOptions{Logger: s.logger, Settle: s.dispatcher.Settle})
 	s.reconciler = services.NewSessionReconcilerWith(s.database, s.hub, s.dispatcher, services.ReconcilerOptions{Logger: s.logger})
 	s.retention = services.NewRetention(s.database, services.RetentionOptions{Keep: c.KeepCommands, Logger: s.logger})
-	selector := services.NewAgentSelectorWith(s.database.DB(), s.hub, services.SelectorOptions{})
+	selector := services.NewAgentSelectorWith(s.database.DB(), s.hub, services.SelectorOptions{Weights: weights})
 	sessions := services.NewSessions(s.database, selector, s.dispatcher, services.SessionsOptions{Logger: s.logger})
 	s.queue = services.NewQueue(sessions, services.QueueOptions{Feed: feed, Logger: s.logger})
 	s.drainer = services.NewDrainer(s.database, sessions, services.DrainerOptions{Logger: s.logger})

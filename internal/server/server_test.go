@@ -190,6 +190,16 @@ func TestNoSuchDatabase(t *testing.T) {
 	}
 }
 
+func TestWrongWeightsAreRefused(t *testing.T) {
+	for said, want := range map[string]string{"home": "the weight of home is \"much\", which is not a number", "hoem": "there is no weight \"hoem\""} {
+		c := configuration(t)
+		c.PlacementWeights = map[string]string{said: "much"}
+		if _, err := server.New(t.Context(), c, "test", discard()); err == nil || !strings.Contains(err.Error(), "--placement-weights: "+want) {
+			t.Errorf("%s: %v", said, err)
+		}
+	}
+}
+
 func TestOwnTemplates(t *testing.T) {
 	c := configuration(t)
 	if err := os.MkdirAll(c.TemplatesDir(), 0o700); err != nil {
