@@ -140,6 +140,22 @@ func TestTheFleetChoosesAsRankDoes(t *testing.T) {
 	})
 }
 
+// Somebody who settles what was not held makes the picture wrong, and no more.
+func TestTheFleetBearsASettleWithoutAHold(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	fleet := NewFleet(DefaultWeights())
+	fleet.Replace(agentsIn([]candidate{idle("a", now, nil)}), now)
+	for _, strategy := range []models.Strategy{models.StrategyLeastLoaded, models.StrategyBinPack} {
+		for range 2 {
+			choice, found := fleet.Best(SelectionCriteria{Preferences: models.Preferences{Strategy: strategy}}, Circumstances{Since: now})
+			if !found || !(choice.Score.Total >= 0 && choice.Score.Total <= 1) {
+				t.Errorf("%s: %+v, %v", strategy, choice, found)
+			}
+			fleet.Settle("a", models.Amount{Sessions: 3, CPU: 1000}, time.Time{})
+		}
+	}
+}
+
 func TestTheFleetSpreadsEqualAgents(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	var candidates []candidate

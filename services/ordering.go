@@ -67,7 +67,7 @@ func (o *ordering) update(p *picture, number int32) {
 			part := load(o.by.strategy, agent.Sessions, limit, agent.Reserved.Plus(o.by.reserve))
 			worthNow, at = worth(part, o.weight), uint8((1-part)*(levels-1))
 			if o.by.strategy != models.StrategyBinPack {
-				at = uint8(min(agent.Sessions, levels-1)) // which are steps of their own
+				at = uint8(min(max(0, agent.Sessions), levels-1)) // which are steps of their own
 			}
 		}
 	}

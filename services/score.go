@@ -85,8 +85,8 @@ func load(strategy models.Strategy, sessions int, limit, after models.Amount) fl
 	return min(1, fullest)
 }
 
-// fewer is 1 for nothing and less for more: 1/2, 1/3 and so on.
-func fewer(count int) float64 { return 1 / (1 + float64(count)) }
+// fewer is 1 for nothing, or less, and less for more: 1/2, 1/3 and so on.
+func fewer(count int) float64 { return 1 / (1 + float64(max(0, count))) }
 
 func whether(it bool) float64 {
 	if it {
