@@ -32,7 +32,7 @@ func benchmarks() []benchmark {
 			[]string{dispatch.Throughput, dispatch.SQLite, dispatch.Latency, dispatch.Idle, dispatch.Fleet, dispatch.Growth},
 			[]machine.Program{debian("postgresql")}},
 		{"placement", "the choice of agents for sessions, beside a count for each agent and a draw of three", placement.Run,
-			[]string{placement.Balance, placement.Durable, placement.Select}, []machine.Program{debian("postgresql")}},
+			[]string{placement.Decisions, placement.Balance, placement.Durable, placement.Select}, []machine.Program{debian("postgresql")}},
 	}
 }
 

@@ -1,5 +1,5 @@
-// Package placement measures how agents are chosen for sessions, by launches that
-// are in the database when they return.
+// Package placement measures how agents are chosen for sessions: alone in
+// memory, and as launches that are in the database when they return.
 package placement
 
 import (
@@ -11,14 +11,27 @@ import (
 
 // The parts of the benchmark.
 const (
-	Balance = "balance"
-	Durable = "durable"
-	Select  = "select"
+	Decisions = "decisions"
+	Balance   = "balance"
+	Durable   = "durable"
+	Select    = "select"
 )
 
-// Run measures every part that is wanted. All use the same databases, since
-// filling them takes longer than most measurements.
+// Run measures every part that is wanted. Those that use a database use the same
+// ones, since filling them takes longer than most measurements.
 func Run(ctx context.Context, b *harness.Bench) error {
+	var errs []error
+	if b.Wants(Decisions) {
+		errs = append(errs, decisions(ctx, b))
+	}
+	if b.Wants(Balance) || b.Wants(Durable) || b.Wants(Select) {
+		errs = append(errs, stored(ctx, b))
+	}
+	return errors.Join(errs...)
+}
+
+// stored measures the parts that use a database.
+func stored(ctx context.Context, b *harness.Bench) error {
 	stores, err := open(ctx, b)
 	defer func() {
 		for _, one := range stores {
