@@ -84,8 +84,10 @@ func (j judgement) effectsOnce() {
 				running[e.SessionID] = map[int64]bool{}
 			}
 			running[e.SessionID][e.Generation] = true
-		case effectStop:
-			stopped[e.SessionID] = max(stopped[e.SessionID], e.Generation)
+		case effectStop, effectCleared:
+			if e.kind == effectStop {
+				stopped[e.SessionID] = max(stopped[e.SessionID], e.Generation)
+			}
 			for generation := range running[e.SessionID] {
 				if generation <= e.Generation {
 					delete(running[e.SessionID], generation)

@@ -18,6 +18,10 @@ const (
 	effectStop  effectKind = "stop"
 	// effectUndone is the end of a runtime whose start failed after all.
 	effectUndone effectKind = "undone start"
+	// effectCleared is the stop with which an agent clears away what its failed
+	// start may have left. Unlike another stop it forbids no start: who crashes
+	// before saying that the start failed may try it again.
+	effectCleared effectKind = "clearing"
 	// effectExit is a runtime's own end, effectGone the machine's.
 	effectExit effectKind = "exit"
 	effectGone effectKind = "gone with the machine"
@@ -46,6 +50,8 @@ type machine struct {
 	joined   bool
 	runtimes map[driver.Ref]time.Time
 	effects  []effect
+	// failed has the starts that failed last, and in which run.
+	failed map[driver.Ref]int
 	// durable is the journal as far as it has been synced.
 	durable []byte
 	// runs counts the agent's processes, restarts the machine's.
@@ -57,7 +63,7 @@ type machine struct {
 }
 
 func newMachine(name string, one setup) *machine {
-	return &machine{name: name, joins: one.joins, joined: one.joins == 0, profile: one.profile, runtimes: map[driver.Ref]time.Time{}}
+	return &machine{name: name, joins: one.joins, joined: one.joins == 0, profile: one.profile, runtimes: map[driver.Ref]time.Time{}, failed: map[driver.Ref]int{}}
 }
 
 // join makes the machine one that is there.
@@ -94,13 +100,19 @@ func (m *machine) finish(run int, ref driver.Ref) {
 			delete(m.runtimes, other)
 		}
 	}
-	m.note(run, effectStop, ref)
+	kind := effectStop
+	if m.failed[ref] == run {
+		kind = effectCleared
+	}
+	delete(m.failed, ref)
+	m.note(run, kind, ref)
 }
 
 // undo ends a runtime, if it is there, as its start has failed.
 func (m *machine) undo(run int, ref driver.Ref) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.failed[ref] = run
 	if _, there := m.runtimes[ref]; there {
 		delete(m.runtimes, ref)
 		m.note(run, effectUndone, ref)
