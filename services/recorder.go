@@ -310,14 +310,19 @@ func (r *recorder) write(batch []db.Transition, stop <-chan struct{}) {
 		return
 	}
 	wait := recordRetry
+	refused := 0 // in a row, by a database that works
 	for try := 1; ; try++ {
 		err := r.transact(batch)
 		if err == nil {
 			return
 		}
 		r.logger.Error("write what became of commands", "commands", len(batch), "try", try, "error", err)
-		if try >= recordTries && models.CodeOf(err) != models.CodeUnavailable && r.database.Ping(context.Background()) == nil {
-			// The database works, so something in the batch is what it refuses.
+		refused++
+		if models.CodeOf(err) == models.CodeUnavailable || r.database.Ping(context.Background()) != nil {
+			refused = 0
+		}
+		if refused >= recordTries {
+			// So something in the batch is what it refuses.
 			r.divide(batch, stop)
 			return
 		}
