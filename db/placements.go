@@ -68,12 +68,14 @@ func (t *tx) savePlacementRows(ctx context.Context, all []Placement) error {
 	_, err = t.exec(ctx, `INSERT INTO placements (session_id, user_id, outcome, agent_id, verdicts, at)
 		SELECT u.session_id, u.user_id, u.outcome, u.agent_id, u.verdicts`+asJSON+`, u.at FROM `+source+` WHERE true
 		ON CONFLICT (session_id) DO UPDATE SET outcome = excluded.outcome, agent_id = excluded.agent_id,
-			verdicts = excluded.verdicts, at = excluded.at WHERE placements.user_id = excluded.user_id`, args...)
+			verdicts = excluded.verdicts, at = excluded.at
+			WHERE placements.user_id = excluded.user_id AND (excluded.outcome <> 'refused' OR placements.outcome = 'refused')`, args...)
 	return err
 }
 
 // SavePlacement keeps why a session was refused. What is known of another
-// user's session of that id stays.
+// user's session of that id stays, and so does why one was placed or waits: the
+// same request came twice, and this one was late.
 func (d *Database) SavePlacement(ctx context.Context, placement Placement) error {
 	return d.write(ctx, "save placement", func(ctx context.Context, t *tx) error {
 		return t.savePlacementRows(ctx, []Placement{placement})

@@ -74,6 +74,13 @@ func TestPlacementsAreExplained(t *testing.T) {
 		if again := w.explain("placed"); codes(again)["a"] != "" || codes(again)["b"] != models.RejectedLabels {
 			t.Errorf("placed, later: %+v", again)
 		}
+
+		// A repeat of the request that is refused and comes late explains nothing.
+		err = database.SavePlacement(t.Context(), db.Placement{SessionID: "placed", UserID: w.owner.ID, Outcome: db.PlacementRefused,
+			Verdicts: []byte(`{"groups":[]}`), At: w.clock.Now()})
+		if again := w.explain("placed"); err != nil || again.Outcome != "placed" || again.AgentID != "a" {
+			t.Errorf("placed, after a late refusal: %+v (%v)", again, err)
+		}
 	})
 }
 
