@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -68,6 +69,9 @@ type Awakening struct {
 	// the session.
 	Requirements models.Requirements
 	Command      models.AgentCommand
+	// Verdicts say why the session leaves its home for this agent; empty when it
+	// does not.
+	Verdicts json.RawMessage
 }
 
 // WakeSession reserves room on the agent, guarded as a launch is, raises the
@@ -104,17 +108,22 @@ func (d *Database) WakeSession(ctx context.Context, asked Awakening, now time.Ti
 		session.DesiredState = models.DesiredRunning
 		session.State, session.Reason, session.ReasonCode, session.Retryable = models.SessionWaking, "", "", false
 		session.AgentID, session.ClusterID, session.Platform, session.Region = asked.Agent.ID, asked.Agent.ClusterID, asked.Agent.Platform, asked.Agent.Region
-		if err := d.saveSession(ctx, t, &session, models.SessionHibernated, now); err != nil {
+		if err := t.saveLives(ctx, []life{{&session, models.SessionHibernated}}, now); err != nil {
 			return err
 		}
-		if _, err := t.exec(ctx, `UPDATE sessions SET agent_id = $2, cluster_id = $3, platform = $4, region = $5 WHERE id = $1`, session.ID,
-			session.AgentID, orNull(session.ClusterID), orNull(session.Platform), orNull(session.Region)); err != nil {
+		if _, err := t.exec(ctx, `UPDATE sessions SET cluster_id = $2, platform = $3, region = $4 WHERE id = $1`, session.ID, orNull(session.ClusterID), orNull(session.Platform), orNull(session.Region)); err != nil {
 			return fmt.Errorf("move a session: %w", err)
 		}
 		command := asked.Command
 		command.AgentID, command.SessionID, command.Generation = session.AgentID, session.ID, session.Generation
 		if err := d.insertCommand(ctx, t, command, now); err != nil {
 			return err
+		}
+		if len(asked.Verdicts) > 0 {
+			if err := t.savePlacementRows(ctx, []Placement{{SessionID: session.ID, UserID: session.UserID, Outcome: PlacementPlaced,
+				AgentID: session.AgentID, Verdicts: asked.Verdicts, At: now}}); err != nil {
+				return err
+			}
 		}
 		if err := t.saveBreakers(ctx, slices.Collect(maps.Values(l.probed))); err != nil {
 			return err

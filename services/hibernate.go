@@ -3,6 +3,7 @@ package services
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/streamspace/streamspace/db"
 	"github.com/streamspace/streamspace/models"
@@ -69,7 +70,13 @@ func (s *Sessions) Wake(ctx context.Context, request WakeRequest) (models.Sessio
 	}
 	var refused error
 	for _, verdict := range wakeable(verdicts, session.AgentID, request.Elsewhere) {
-		woken, err := s.wakeOn(ctx, session, verdict.AgentID, one.criteria.requirements(), request.Actor)
+		asked := db.Awakening{SessionID: session.ID, Actor: request.Actor, Generation: session.Generation, Requirements: one.criteria.requirements()}
+		if verdict.AgentID != session.AgentID {
+			if asked.Verdicts, err = keep(chosenFirst(verdicts, verdict.AgentID), 0); err != nil {
+				return models.Session{}, err
+			}
+		}
+		woken, err := s.wakeOn(ctx, session, verdict.AgentID, asked)
 		if err == nil || models.CodeOf(err) != models.CodeNoSuitableAgent {
 			return woken, err
 		}
@@ -112,7 +119,14 @@ func homeAway(home string, verdicts []Verdict, elsewhere bool) error {
 	return &models.Error{Code: models.CodeNoSuitableAgent, Retryable: true, Message: message}
 }
 
-func (s *Sessions) wakeOn(ctx context.Context, session models.Session, agentID string, required models.Requirements, actor string) (models.Session, error) {
+// chosenFirst puts the verdict on the chosen agent before the others.
+func chosenFirst(verdicts []Verdict, agentID string) []Verdict {
+	chosen := slices.IndexFunc(verdicts, func(v Verdict) bool { return v.AgentID == agentID })
+	return slices.Concat(verdicts[chosen:chosen+1], verdicts[:chosen], verdicts[chosen+1:])
+}
+
+// wakeOn has a session run on the agent, as it is asked for.
+func (s *Sessions) wakeOn(ctx context.Context, session models.Session, agentID string, asked db.Awakening) (models.Session, error) {
 	agent, err := s.database.Agent(ctx, agentID)
 	if models.CodeOf(err) == models.CodeAgentUnknown { // it was removed meanwhile
 		err = &models.Error{Code: models.CodeNoSuitableAgent, Retryable: true, Err: err, Message: fmt.Sprintf("agent %q is not registered any more", agentID)}
@@ -127,15 +141,15 @@ func (s *Sessions) wakeOn(ctx context.Context, session models.Session, agentID s
 		return models.Session{}, err
 	}
 	command.Action = models.ActionWakeSession
-	woken, done, err := s.database.WakeSession(ctx, db.Awakening{SessionID: session.ID, Actor: actor, Generation: session.Generation,
-		Agent: agent, Requirements: required, Command: command}, s.options.Now())
+	asked.Agent, asked.Command = agent, command
+	woken, done, err := s.database.WakeSession(ctx, asked, s.options.Now())
 	if err != nil {
 		return models.Session{}, fmt.Errorf("wake session: %w", err)
 	}
 	//failpoint:wake-committed
 	if done {
 		s.dispatcher.expect(command)
-		s.options.Logger.Info("session waking", "session", session.ID, "agent", agentID, "actor", actor)
+		s.options.Logger.Info("session waking", "session", session.ID, "agent", agentID, "actor", asked.Actor)
 	}
 	return woken, nil
 }

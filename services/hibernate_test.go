@@ -106,6 +106,10 @@ func TestASessionHibernatesAndWakes(t *testing.T) {
 		}
 		second.obey(models.ActionWakeSession)
 		w.awaitSession("one", models.SessionRunning)
+		why, _, err := w.sessions.Explain(ctx, "one")
+		if err != nil || why.AgentID != "b" || why.Agents[0].AgentID != "b" || why.Agents[0].Score == nil || len(why.Agents[1].Rejections) == 0 {
+			t.Errorf("it left its home because of %+v (%v)", why, err)
+		}
 	})
 }
 
