@@ -64,7 +64,7 @@ func (w *world) startAgent(m *machine) error {
 		Server: &url.URL{Scheme: "http", Host: "control-plane"}, Key: "key", AgentID: m.name,
 		Region: m.profile.region, Labels: m.profile.labels, JournalPath: run.journal, SyncJournal: run.sync, Driver: simDriver{run},
 		Transport: transport, Logger: w.options.Logger.With("on", m.name), Version: "sim",
-		Backoff:      agent.Backoff{Cap: 4 * time.Second, Refused: 4 * time.Second},
+		Backoff:      agent.Backoff{Cap: agentBackoff, Refused: agentBackoff},
 		HealthyAfter: 5 * time.Second, StaleAfter: w.plan.StaleAfter, InventoryEvery: w.plan.InventoryEvery,
 		MaxConcurrent: agentConcurrent, MaxPending: agentPending, EffectWithin: w.plan.EffectWithin, DrainWithin: time.Second,
 	})

@@ -50,6 +50,7 @@ func (w *world) checkBounds() {
 		w.violate("D2", session, "session %s has no command that starts it", words)
 	}
 	w.checkPlacement()
+	w.checkOrphans()
 }
 
 // judge looks at the histories of the whole life.
@@ -69,6 +70,7 @@ func (w *world) judge() error {
 	j.avoided()
 	j.orders()
 	j.effectsOnce()
+	j.homes()
 	j.wire()
 	j.replaced()
 	j.staleFrames()
@@ -148,7 +150,7 @@ func (j judgement) of(session string) []string {
 func (w *world) report() Report {
 	r := Report{Seeds: 1, Virtual: time.Since(w.began), Faults: w.faults.counted(), Violations: w.violations, Accepted: w.users.accepted,
 		Refused: w.users.refused, Unanswered: w.users.failed,
-		Frames: len(w.wireLog.passages)}
+		Frames: len(w.wireLog.passages), Settled: w.settled}
 	fingerprint := fnv.New64a()
 	for _, m := range w.machines {
 		for _, e := range m.effects {

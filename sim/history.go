@@ -11,6 +11,7 @@ import (
 
 	"github.com/streamspace/streamspace/agent/driver"
 	"github.com/streamspace/streamspace/db"
+	"github.com/streamspace/streamspace/models"
 )
 
 // change is one row as it was written.
@@ -38,8 +39,21 @@ type change struct {
 	deadline string
 }
 
-// placed tells whether the session got this agent with this change.
-func (c change) placed() bool { return c.kind == "session" && c.agent != "" && c.agent != c.agentWas }
+// placed tells whether the session came to be on this agent with this change, as
+// it does too when it is woken there.
+func (c change) placed() bool {
+	return c.kind == "session" && c.agent != "" && (c.agent != c.agentWas || c.woken())
+}
+
+// woken tells whether the session was asked to run again.
+func (c change) woken() bool {
+	return c.was == string(models.SessionHibernated) && c.became == string(models.SessionWaking)
+}
+
+// takes tells whether a session in this state takes room on its agent.
+func takesRoom(state string) bool {
+	return !models.SessionState(state).Terminal() && state != string(models.SessionHibernated)
+}
 
 // agentRow is what the history keeps of an agent.
 type agentRow struct {
@@ -129,19 +143,23 @@ func (h *history) openCommands(ctx context.Context) ([]string, error) {
 		FROM agent_commands WHERE status NOT IN ('completed', 'failed') ORDER BY seq`)
 }
 
-// passing describes the sessions that are between two states.
+// passing describes the sessions that are not where they are to be, and have not
+// failed either.
 func (h *history) passing(ctx context.Context) ([]string, error) {
-	return h.texts(ctx, `SELECT id || '|' || id || '|' || state || ' on ' || coalesce(agent_id, 'no agent') FROM sessions
-		WHERE state NOT IN ('running', 'terminated', 'failed', 'hibernated') AND NOT (`+waits+`) ORDER BY id`)
+	return h.texts(ctx, `SELECT id || '|' || id || '|' || state || ' on ' || coalesce(agent_id, 'no agent') || ', and is to be ' || desired_state FROM sessions
+		WHERE state NOT IN (desired_state, 'terminated', 'failed') AND NOT (`+waits+`) ORDER BY id`)
 }
 
 // waits restricts to sessions that wait for an agent.
 const waits = `state = 'pending' AND agent_id IS NULL AND wait_until IS NOT NULL`
 
-// withoutCommand describes the sessions whose start was never written.
+// withoutCommand describes the sessions whose start, hibernation or wake was
+// never written.
 func (h *history) withoutCommand(ctx context.Context) ([]string, error) {
 	return h.texts(ctx, `SELECT id || '|' || id || '|' || state FROM sessions s WHERE agent_id IS NOT NULL AND NOT EXISTS
-		(SELECT 1 FROM agent_commands c WHERE c.session_id = s.id AND c.action = 'start_session' AND (s.state <> 'pending' OR c.generation = s.generation)) ORDER BY id`)
+		(SELECT 1 FROM agent_commands c WHERE c.session_id = s.id AND (c.action = 'start_session' AND s.state NOT IN ('pending', 'waking', 'hibernating')
+			OR c.generation = s.generation AND c.action = CASE s.state WHEN 'waking' THEN 'wake_session'
+				WHEN 'hibernating' THEN 'hibernate_session' ELSE 'start_session' END)) ORDER BY id`)
 }
 
 // runningOn gives the sessions that should run on the machine.
@@ -157,6 +175,17 @@ func (h *history) runningOn(ctx context.Context, machine string) (map[driver.Ref
 		running[driver.Ref{SessionID: id, Generation: number}] = true
 	}
 	return running, err
+}
+
+// placed gives the agent of each session that takes room on one.
+func (h *history) placed(ctx context.Context) (map[string]string, error) {
+	lines, err := h.texts(ctx, `SELECT id || '|' || agent_id FROM sessions WHERE agent_id IS NOT NULL AND state NOT IN ('terminated', 'failed', 'hibernated')`)
+	placed := make(map[string]string, len(lines))
+	for _, line := range lines {
+		id, agent, _ := strings.Cut(line, "|")
+		placed[id] = agent
+	}
+	return placed, err
 }
 
 // liveSession is a session that has not ended.

@@ -54,7 +54,13 @@ func ended(status string) bool {
 	return status == models.CommandCompleted || status == models.CommandFailed
 }
 
-// effectsOnce judges D1, D4 and R3 where the effects are.
+// place is where a session runs, in which generation.
+type place struct {
+	machine    string
+	generation int64
+}
+
+// effectsOnce judges D1, D4, R3 and R6 where the effects are.
 func (j judgement) effectsOnce() {
 	w := j.world
 	type runtime struct {
@@ -62,7 +68,7 @@ func (j judgement) effectsOnce() {
 		generation int64
 	}
 	started, stopped := map[runtime]time.Time{}, map[string]int64{}
-	running := map[string]map[int64]bool{}
+	running := map[string]map[place]bool{}
 	for _, e := range j.effects {
 		at := j.since(e.at)
 		switch e.kind {
@@ -81,20 +87,21 @@ func (j judgement) effectsOnce() {
 				w.violateAt(at, "R3", e.SessionID, "session %s has two runtimes", e.SessionID)
 			}
 			if running[e.SessionID] == nil {
-				running[e.SessionID] = map[int64]bool{}
+				running[e.SessionID] = map[place]bool{}
 			}
-			running[e.SessionID][e.Generation] = true
+			running[e.SessionID][place{e.machine, e.Generation}] = true
 		case effectStop, effectCleared:
 			if e.kind == effectStop {
 				stopped[e.SessionID] = max(stopped[e.SessionID], e.Generation)
 			}
-			for generation := range running[e.SessionID] {
-				if generation <= e.Generation {
-					delete(running[e.SessionID], generation)
+			for where := range running[e.SessionID] {
+				if where.machine == e.machine && where.generation <= e.Generation {
+					delete(running[e.SessionID], where)
+					j.ceased(e, where)
 				}
 			}
 		default:
-			delete(running[e.SessionID], e.Generation)
+			delete(running[e.SessionID], place{e.machine, e.Generation})
 		}
 	}
 }
@@ -105,7 +112,7 @@ func (j judgement) effectsOnce() {
 func (j judgement) told(session string, generation int64, before time.Time) bool {
 	starts := map[string]bool{}
 	for _, c := range j.changes {
-		if c.kind == "command" && c.session == session && c.generation == generation && c.action == models.ActionStartSession {
+		if c.kind == "command" && c.session == session && c.generation == generation && models.Begins(c.action) {
 			starts[c.id] = true
 		}
 	}
@@ -182,7 +189,8 @@ func (j judgement) replaced() {
 }
 
 // staleFrames judges H2 for answers: a row says what an agent said only if the
-// agent said so on what still was its newest connection.
+// agent said so on what still was its newest connection. What it said on one
+// whose welcome never left may have been that.
 func (j judgement) staleFrames() {
 	type word struct {
 		id    string
@@ -203,9 +211,9 @@ func (j judgement) staleFrames() {
 		var said bool
 		switch c.became {
 		case models.CommandAck:
-			said = heard[word{c.id, wire.TypeAck, c.epoch}]
+			said = heard[word{c.id, wire.TypeAck, c.epoch}] || heard[word{c.id, wire.TypeAck, 0}]
 		case models.CommandCompleted:
-			said = heard[word{c.id, wire.TypeComplete, c.epoch}]
+			said = heard[word{c.id, wire.TypeComplete, c.epoch}] || heard[word{c.id, wire.TypeComplete, 0}]
 		default:
 			continue
 		}

@@ -23,7 +23,7 @@ func (j judgement) placement(c change) {
 		w.violateAt(c.at, "S3", c.session, "a session that asks for region %q and disk %q was placed on an agent in %q with labels %v",
 			asked.region, asked.disk, row.Region, row.Labels)
 	}
-	if c.agentWas != "" && !models.SessionState(c.was).Terminal() {
+	if c.agentWas != "" && takesRoom(c.was) {
 		w.violateAt(c.at, "S2", c.session, "a session was placed on %s although it was on %s", c.agent, c.agentWas)
 	}
 }
@@ -52,10 +52,10 @@ func (j judgement) capacity() {
 			continue
 		}
 		amount := w.users.wishOf(c.session).amount()
-		if c.agentWas != "" && models.SessionState(c.was).Live() {
+		if c.agentWas != "" && takesRoom(c.was) {
 			live[c.agentWas] = live[c.agentWas].Minus(amount)
 		}
-		if c.agent == "" || !models.SessionState(c.became).Live() {
+		if c.agent == "" || !takesRoom(c.became) {
 			continue
 		}
 		if c.placed() {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/streamspace/streamspace/models"
 	"github.com/streamspace/streamspace/services"
 )
 
@@ -13,6 +14,7 @@ const (
 	agentPending     = 24
 	dispatcherQueue  = 16
 	dispatcherWindow = 6
+	agentBackoff     = 4 * time.Second
 )
 
 // Plan is all that a seed decides before its world begins.
@@ -28,6 +30,9 @@ type Plan struct {
 	// Varied worlds have users who ask for more than a session, machines that
 	// differ, and some that come later.
 	Varied bool
+	// Homely worlds have sessions that keep their homes, and users who have them
+	// hibernate and wake.
+	Homely bool
 	// Chaos is how long things go wrong for.
 	Chaos time.Duration
 	// SettleWithin bounds the time from then until everything is as it should be.
@@ -68,6 +73,13 @@ const (
 	// askDrain sets a deadline, askDrainForEver none.
 	askDrain
 	askDrainForEver
+	askHibernate
+	askWake
+	// askWakeElsewhere allows another agent than the one that has the home.
+	askWakeElsewhere
+	// askView opens a session: whoever looks at one that hibernates wakes it, and
+	// two who look at once do so twice.
+	askView
 )
 
 // scheduled are the faults that come at a time; the others come with a frame, a
@@ -93,7 +105,7 @@ func NewPlan(seed uint64) Plan {
 		AckWithin: 2 * time.Second, EffectWithin: 15 * time.Second,
 		ReconcileEvery: 15 * time.Second, StuckAfter: services.DefaultStuckAfter, AgentGoneAfter: services.DefaultAgentGoneAfter,
 		GiveUpAfter: services.DefaultGiveUpAfter, CommandDeadline: services.DefaultCommandDeadline,
-		SettleWithin: 200 * time.Second, Enabled: map[Fault]bool{},
+		Enabled: map[Fault]bool{},
 	}
 	p.setUp(newChance(seed, "machines"))
 	if p.Hasty {
@@ -105,8 +117,8 @@ func NewPlan(seed uint64) Plan {
 			p.AgentGoneAfter = 3 * time.Minute
 		}
 		p.GiveUpAfter = 4 * time.Minute
-		p.SettleWithin = p.AgentGoneAfter + 2*p.CommandDeadline + 2*p.StuckAfter + 90*time.Second
 	}
+	p.SettleWithin = p.settleBound()
 	var kinds []Fault
 	for _, kind := range slices.Concat(scheduled(), drawn()) {
 		if !c.happens(0.45) || kind == MachineLost && (!p.Hasty || p.Machines == 1) {
@@ -133,6 +145,7 @@ func NewPlan(seed uint64) Plan {
 		p.events = append(p.events, event{at: c.between(0, p.Chaos), fault: kinds[c.pick(len(kinds))]})
 	}
 	p.crowd(newChance(seed, "placement"))
+	p.house(newChance(seed, "hibernation"))
 	slices.SortFunc(p.events, func(a, b event) int { return int(a.at - b.at) })
 	return p
 }
@@ -191,6 +204,35 @@ func (p *Plan) crowd(c *chance) {
 				ask: []ask{askCordon, askUncordon, askUncordon, askDrain, askDrain, askDrainForEver}[c.pick(6)]})
 		}
 	}
+}
+
+// house adds sessions that keep their homes, early enough that they run before
+// they are to hibernate.
+func (p *Plan) house(c *chance) {
+	if p.Homely = c.happens(0.6); !p.Homely {
+		return
+	}
+	for range 1 + c.pick(4) {
+		p.events = append(p.events, event{at: c.between(0, p.Chaos/4), ask: askLaunch})
+	}
+	asks := []ask{askHibernate, askHibernate, askWake, askWake, askView, askWakeElsewhere}
+	for range 8 + c.pick(16) {
+		p.events = append(p.events, event{at: c.between(2*time.Second, p.Chaos), ask: asks[c.pick(len(asks))]})
+	}
+}
+
+// settleBound is R1's bound: how long it may take after the last fault until every
+// session is where it is to be. Both ends may notice only then that a connection
+// is dead; the agent dials again, is told what it missed, does it, and lists what
+// it runs. What it fails to start may wait for another agent. Where frames are
+// lost and stops fail, a command may end by its deadline alone, its session be
+// stuck until then, and an agent that never comes back has to be given up.
+func (p Plan) settleBound() time.Duration {
+	bound := 2*p.StaleAfter + agentBackoff + p.EffectWithin + p.InventoryEvery + models.TryElsewhereFor + 10*time.Second
+	if p.Hasty {
+		bound += p.AgentGoneAfter + p.CommandDeadline + p.StuckAfter + 2*p.ReconcileEvery
+	}
+	return bound
 }
 
 // recent is how old a recent heartbeat may be, with room for clocks that differ

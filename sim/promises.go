@@ -23,6 +23,7 @@ func (j judgement) promises() {
 		case !one.stopped.IsZero() && !models.SessionState(last.became).Terminal():
 			w.violate("D2", one.id, "the stop of session %s was accepted, and it is %s", one.id, last.became)
 		}
+		j.rested(one, last)
 	}
 }
 

@@ -37,6 +37,8 @@ type Report struct {
 	// Accepted, Refused and Unanswered count requests of users, Commands, Effects and Frames what came of
 	// them.
 	Accepted, Refused, Unanswered, Commands, Effects, Frames int
+	// Settled is the largest part of R1's bound that a world took to settle.
+	Settled float64
 	// Fingerprint is a hash of all effects with their times: runs of one seed that
 	// have the same went the same way.
 	Fingerprint uint64
@@ -47,6 +49,7 @@ func (r *Report) Add(other Report) {
 	r.Seeds += other.Seeds
 	r.Fingerprint ^= other.Fingerprint
 	r.Virtual += other.Virtual
+	r.Settled = max(r.Settled, other.Settled)
 	if r.Faults == nil {
 		r.Faults = map[Fault]int{}
 	}
@@ -78,7 +81,7 @@ func (r *Report) Print(out io.Writer, goal int, took time.Duration) error {
 		took.Round(time.Second), float64(r.Seeds)/took.Seconds())
 	fmt.Fprintf(&text, "requests: %d accepted, %d refused, %d without an answer; %d commands, %d effects, %d frames\n",
 		r.Accepted, r.Refused, r.Unanswered, r.Commands, r.Effects, r.Frames)
-	fmt.Fprintf(&text, "fingerprint %016x\n", r.Fingerprint)
+	fmt.Fprintf(&text, "all settled within %.0f%% of the bound; fingerprint %016x\n", 100*r.Settled, r.Fingerprint)
 	for _, kind := range slices.Sorted(maps.Keys(r.Faults)) {
 		fmt.Fprintf(&text, "  %7d  %s\n", r.Faults[kind], kind)
 	}

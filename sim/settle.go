@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/streamspace/streamspace/agent/driver"
@@ -32,9 +33,10 @@ func (w *world) settle(baseline int) {
 		}
 		w.watchUntil(time.Now().Add(time.Second + w.chance.between(0, time.Millisecond)))
 	}
+	w.settled = float64(w.plan.SettleWithin-time.Until(deadline)) / float64(w.plan.SettleWithin)
 	w.probe()
 	w.watchUntil(time.Now().Add(3 * time.Second)) // what waits is told why, now and then
-	before := w.lastChange()
+	before, had := w.lastChange(), w.contents()
 	w.watchUntil(time.Now().Add(2*w.plan.ReconcileEvery + w.plan.InventoryEvery + 2*time.Second))
 	if after := w.lastChange(); after != before {
 		changes, err := w.history.changes(w.ctx(), before)
@@ -46,6 +48,10 @@ func (w *world) settle(baseline int) {
 				w.violate("R5", c.session, "something is written although all was settled: %s", c)
 			}
 		}
+	}
+	if has := w.contents(); len(has.beyond(had))+len(had.beyond(has)) > 0 {
+		w.violate("R5", "", "the database changed although all was settled, from\n%s\nto\n%s",
+			strings.Join(had.beyond(has), "\n"), strings.Join(has.beyond(had), "\n"))
 	}
 	for _, one := range w.unsettled() {
 		w.violate(one.invariant, one.session, "after all was settled: %s", one.words)
@@ -78,6 +84,14 @@ func (w *world) lastChange() int64 {
 		w.fault("%v", err)
 	}
 	return n
+}
+
+func (w *world) contents() contents {
+	all, err := w.history.contents(w.ctx())
+	if err != nil {
+		w.fault("%v", err)
+	}
+	return all
 }
 
 // unsettled lists what is not as it should be.

@@ -27,7 +27,9 @@ type standing struct {
 	// healed is when nothing went wrong any more, zero before.
 	healed time.Time
 	since  map[couldTake]time.Time
-	told   map[string]bool
+	// orphans are runtimes that nobody wants.
+	orphans map[orphan]time.Time
+	told    map[string]bool
 }
 
 // fleetNow is what is so at one instant.
@@ -61,7 +63,7 @@ func (w *world) look() (*fleetNow, error) {
 		return nil, err
 	}
 	for _, one := range now.sessions {
-		if one.agent != "" && models.SessionState(one.state).Live() {
+		if one.agent != "" && takesRoom(one.state) {
 			now.inUse[one.agent] = now.inUse[one.agent].Plus(w.users.wishOf(one.id).amount())
 		}
 	}
@@ -157,7 +159,7 @@ func (w *world) checkDrains(now *fleetNow) {
 	for _, one := range now.sessions {
 		for _, agent := range now.agents {
 			if one.agent == agent.ID && agent.Status == models.AgentDraining && agent.DrainDeadline != nil &&
-				one.state != string(models.SessionTerminating) && time.Since(*agent.DrainDeadline) > drainBound+w.clocks() {
+				takesRoom(one.state) && one.state != string(models.SessionTerminating) && time.Since(*agent.DrainDeadline) > drainBound+w.clocks() {
 				w.once("R1", one.id, "session %s is left on %s, whose drain was to end at %s", one.id, agent.ID, w.at(*agent.DrainDeadline))
 			}
 		}
@@ -184,7 +186,7 @@ func (w *world) placementUnsettled(add func(invariant, session, format string, a
 			switch {
 			case one.waits() && w.could(now, agent, one):
 				add("R1", one.id, "session %s waits although %s could take it: %s", one.id, agent.ID, one.reason)
-			case one.agent == agent.ID && agent.Status == models.AgentDraining && agent.DrainDeadline != nil:
+			case one.agent == agent.ID && takesRoom(one.state) && agent.Status == models.AgentDraining && agent.DrainDeadline != nil:
 				add("R1", one.id, "session %s is left on %s, which drains until %s", one.id, agent.ID, w.at(*agent.DrainDeadline))
 			}
 		}

@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,6 +27,8 @@ type promise struct {
 	launched, stopped time.Time
 	// askedStop is when a stop was first asked for, whatever became of it.
 	askedStop time.Time
+	// rests are what was asked of a session that keeps its home.
+	rests []*rest
 }
 
 // users ask for sessions and for their ends, and remember what they were told.
@@ -34,6 +37,7 @@ type users struct {
 	world  *world
 	chance *chance
 	wishes *chance
+	homes  *chance
 	asking sync.WaitGroup
 
 	mu       sync.Mutex
@@ -44,7 +48,8 @@ type users struct {
 }
 
 func newUsers(w *world) *users {
-	return &users{world: w, chance: newChance(w.plan.Seed, "users"), wishes: newChance(w.plan.Seed, "wishes")}
+	return &users{world: w, chance: newChance(w.plan.Seed, "users"), wishes: newChance(w.plan.Seed, "wishes"),
+		homes: newChance(w.plan.Seed, "homes")}
 }
 
 // ask does what a user does, and waits for no answer.
@@ -63,6 +68,7 @@ func (u *users) ask(what ask) {
 		if u.world.plan.Varied {
 			about.wish = drawWish(u.wishes)
 		}
+		about.wish.home = u.world.plan.Homely && u.homes.happens(0.6)
 		u.order = append(u.order, about)
 	}
 	u.mu.Unlock()
@@ -112,11 +118,9 @@ func (u *users) heard(r *replicaRun, err error, accepted, refused func()) {
 	case err == nil:
 		u.accepted++
 		accepted()
-	case models.CodeOf(err) == models.CodeNoSuitableAgent:
+	case slices.Contains([]models.ErrorCode{models.CodeNoSuitableAgent, models.CodeSessionUnknown, models.CodeSessionNotRunning}, models.CodeOf(err)):
 		u.refused++
 		refused()
-	case models.CodeOf(err) == models.CodeSessionUnknown:
-		u.refused++
 	default:
 		u.failed++
 	}

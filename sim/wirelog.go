@@ -23,8 +23,8 @@ type passage struct {
 	durable bool
 }
 
-// wireLog is every frame about a command, every welcome and every end, in the order of
-// events. Safe for concurrent use.
+// wireLog is every frame about a command, every welcome, inventory and end, in
+// the order of events. Safe for concurrent use.
 type wireLog struct {
 	mu       sync.Mutex
 	passages []passage
@@ -43,7 +43,7 @@ func (w *wireLog) arrived(on *link, up bool, one frame) {
 }
 
 func (w *wireLog) add(p passage) {
-	if p.said.CommandID == "" && p.kind != wire.TypeWelcome && p.closing == 0 {
+	if p.said.CommandID == "" && p.kind != wire.TypeWelcome && p.kind != wire.TypeInventory && p.closing == 0 {
 		return
 	}
 	w.mu.Lock()

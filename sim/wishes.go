@@ -20,6 +20,8 @@ type wish struct {
 	disk     string
 	priority int64
 	wait     *time.Duration
+	// home has the session keep its home.
+	home bool
 }
 
 // drawWish makes what one user asks.
@@ -62,6 +64,9 @@ func drawWish(c *chance) wish {
 func (w wish) request(id string, owner models.User) services.LaunchRequest {
 	request := services.LaunchRequest{ID: id, Template: templateName, Owner: owner, Resources: w.resources, Region: w.region,
 		Priority: w.priority, Wait: w.wait}
+	if w.home {
+		request.Template = homeTemplate
+	}
 	if w.disk != "" {
 		request.Labels = models.Selector{{Key: "disk", Operator: models.LabelIn, Values: []string{w.disk}}}
 	}

@@ -18,8 +18,12 @@ import (
 // stopWithin is far more than a replica needs to stop, in virtual time.
 const stopWithin = 2 * time.Minute
 
-// templateName is what every session runs.
-const templateName = "desk"
+// templateName is what sessions run, homeTemplate what those run that keep a
+// home.
+const (
+	templateName = "desk"
+	homeTemplate = "desk-with-home"
+)
 
 // Options configure a run. Only the zero value of Logger has a meaning.
 type Options struct {
@@ -56,6 +60,8 @@ type world struct {
 	meanings meanings
 	// far is how far away a database that is far is.
 	far time.Duration
+	// settled is the part of R1's bound that it took to settle.
+	settled float64
 	// standing remembers what is so for a while.
 	standing standing
 
@@ -155,8 +161,10 @@ func (w *world) misbehave() {
 	}
 	for _, one := range w.plan.events {
 		w.watchUntil(start.Add(one.at))
-		if one.fault == "" && one.ask >= askCordon {
+		if one.fault == "" && one.ask >= askCordon && one.ask <= askDrainForEver {
 			w.operators.ask(one.ask)
+		} else if one.fault == "" && one.ask >= askHibernate {
+			w.users.askRest(one.ask)
 		} else if one.fault == "" {
 			w.users.ask(one.ask)
 		} else if w.faults.may(one.fault) {
