@@ -39,6 +39,9 @@ type Config struct {
 	Key, AgentID string
 	// Region, ClusterID and ClusterName say where the agent is, for placement.
 	Region, ClusterID, ClusterName string
+	// HomeStore names the storage that the driver's persistent homes are on, if
+	// agents on other machines share it.
+	HomeStore string
 	// MaxSessions limits the sessions that are placed here; 0 is no limit.
 	MaxSessions int
 	// Labels are what selectors of sessions choose by.

@@ -29,7 +29,7 @@ func TestRegistersAndConnects(t *testing.T) {
 	m.present = []string{"xterm", "Xvnc"}
 	config := configure(t, p, m)
 	config.Region, config.ClusterID, config.ClusterName = "eu-1", "k1", "Kitchen"
-	config.MaxSessions, config.Version = 7, "v1.2.3"
+	config.MaxSessions, config.Version, config.HomeStore = 7, "v1.2.3", "cellar"
 	run(t, config)
 	l := p.link()
 	registered := p.registrations()
@@ -38,7 +38,7 @@ func TestRegistersAndConnects(t *testing.T) {
 	}
 	said := registered[0]
 	if said.AgentID != agentID || said.Platform != models.PlatformProcess || said.Region != "eu-1" ||
-		said.ClusterID != "k1" || said.ClusterName != "Kitchen" || said.Metadata["version"] != "v1.2.3" ||
+		said.ClusterID != "k1" || said.ClusterName != "Kitchen" || said.HomeStore != "cellar" || said.Metadata["version"] != "v1.2.3" ||
 		said.Metadata["os"] != runtime.GOOS || said.Metadata["arch"] != runtime.GOARCH || said.Metadata["hostname"] == "" {
 		t.Errorf("registered as %+v", said)
 	}

@@ -65,7 +65,7 @@ func (a *Agent) register(ctx context.Context) error {
 	body, err := json.Marshal(wire.Register{
 		AgentID: a.config.AgentID, Platform: a.config.Driver.Platform(), Region: a.config.Region,
 		ClusterID: a.config.ClusterID, ClusterName: a.config.ClusterName,
-		Labels: a.config.Labels, Capacity: a.capacity, Metadata: a.metadata(),
+		HomeStore: a.config.HomeStore, Labels: a.config.Labels, Capacity: a.capacity, Metadata: a.metadata(),
 	})
 	if err != nil {
 		return fmt.Errorf("register: %w", err)

@@ -62,8 +62,8 @@ type LaunchRequest struct {
 
 // WakeRequest says where a hibernated session may wake.
 type WakeRequest struct {
-	// Elsewhere allows another agent when the one that has the session's home
-	// cannot take it. The session then begins without that home.
+	// Elsewhere allows another agent when none that has the session's home can
+	// take it. The session then begins without that home.
 	Elsewhere bool `json:"elsewhere,omitempty"`
 }
 

@@ -7,17 +7,19 @@ import (
 	"fmt"
 )
 
-// HomeAgent gives the agent that the user's last session of the template was
-// placed on, where a home that was kept lies, or nothing when there was none.
-func (d *Database) HomeAgent(ctx context.Context, userID, template string) (agentID string, err error) {
+// Home gives the agent that the user's last session of the template was placed
+// on, where a home that was kept lies, and that agent's home store, or nothing
+// when there was none.
+func (d *Database) Home(ctx context.Context, userID, template string) (agentID, store string, err error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	err = d.queryRow(ctx, `SELECT agent_id FROM sessions WHERE user_id = $1 AND template = $2 AND agent_id IS NOT NULL
-		ORDER BY created_at DESC, id DESC LIMIT 1`, userID, template).Scan(&agentID)
+	err = d.queryRow(ctx, `SELECT s.agent_id, coalesce(a.home_store, '') FROM sessions s LEFT JOIN agents a ON a.id = s.agent_id
+		WHERE s.user_id = $1 AND s.template = $2 AND s.agent_id IS NOT NULL
+		ORDER BY s.created_at DESC, s.id DESC LIMIT 1`, userID, template).Scan(&agentID, &store)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return "", fmt.Errorf("find a user's home: %w", outage(err))
+		return "", "", fmt.Errorf("find a user's home: %w", outage(err))
 	}
-	return agentID, nil
+	return agentID, store, nil
 }
 
 // UserLoads counts the live sessions of users by user and agent, in one query.

@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/streamspace/streamspace/models"
 )
 
 func TestWhereUsersAre(t *testing.T) {
@@ -13,18 +15,20 @@ func TestWhereUsersAre(t *testing.T) {
 		w.agent("b", 0)
 		first := w.session("s1", "a", noon)
 		user := first.UserID
-		if agent, err := w.HomeAgent(ctx, user, "desktop"); err != nil || agent != "a" {
-			t.Errorf("the home is on %q, %v", agent, err)
+		if agent, store, err := w.Home(ctx, user, "desktop"); err != nil || agent != "a" || store != "" {
+			t.Errorf("the home is on %q in %q, %v", agent, store, err)
 		}
 		w.session("s2", "b", after(time.Minute))
 		w.session("s3", "b", after(2*time.Minute))
 		w.sql("UPDATE sessions SET state = 'terminated' WHERE id = 's3'")
-		if agent, err := w.HomeAgent(ctx, user, "desktop"); err != nil || agent != "b" {
-			t.Errorf("the home is on %q, %v", agent, err)
+		_, _, err := w.RegisterAgent(ctx, models.Agent{ID: "b", Platform: models.PlatformProcess, HomeStore: "cellar"}, noon)
+		must(t, err)
+		if agent, store, err := w.Home(ctx, user, "desktop"); err != nil || agent != "b" || store != "cellar" {
+			t.Errorf("the home is on %q in %q, %v", agent, store, err)
 		}
 		for _, none := range [][2]string{{"nobody", "desktop"}, {user, "browser"}} {
-			if agent, err := w.HomeAgent(ctx, none[0], none[1]); err != nil || agent != "" {
-				t.Errorf("the home of %v is on %q, %v", none, agent, err)
+			if agent, store, err := w.Home(ctx, none[0], none[1]); err != nil || agent+store != "" {
+				t.Errorf("the home of %v is on %q in %q, %v", none, agent, store, err)
 			}
 		}
 		loads, err := w.UserLoads(ctx, []string{user, "nobody"})

@@ -18,7 +18,7 @@ type AgentFilter struct {
 
 // agentColumns ends with what live sessions take, so that a list with load is
 // one query however many agents there are.
-const agentColumns = `a.id, a.cluster_id, a.cluster_name, a.platform, a.region, a.status, a.capacity, a.labels, a.metadata,
+const agentColumns = `a.id, a.cluster_id, a.cluster_name, a.platform, a.region, a.home_store, a.status, a.capacity, a.labels, a.metadata,
 	a.facilities, a.cordoned, a.drain_deadline, a.drained_by, a.epoch, a.last_heartbeat, a.created_at, a.updated_at,
 	coalesce(load.sessions, 0), coalesce(load.cpu, 0), coalesce(load.memory, 0), coalesce(load.gpus, 0)`
 
@@ -40,7 +40,7 @@ const oneAgent = `SELECT ` + agentColumns + ` FROM agents a LEFT JOIN (
 
 func scanAgent(row scanner) (models.Agent, error) {
 	var agent models.Agent
-	err := row.Scan(&agent.ID, &agent.ClusterID, &agent.ClusterName, &agent.Platform, &agent.Region, &agent.Status,
+	err := row.Scan(&agent.ID, &agent.ClusterID, &agent.ClusterName, &agent.Platform, &agent.Region, &agent.HomeStore, &agent.Status,
 		jsonColumn{&agent.Capacity}, jsonColumn{&agent.Labels}, jsonColumn{&agent.Metadata}, jsonColumn{&agent.Facilities},
 		&agent.Cordoned, optionalTime{&agent.DrainDeadline}, text(&agent.DrainedBy), &agent.Epoch, optionalTime{&agent.LastHeartbeat},
 		timeColumn{&agent.CreatedAt}, timeColumn{&agent.UpdatedAt},
@@ -68,17 +68,17 @@ func (d *Database) RegisterAgent(ctx context.Context, agent models.Agent, now ti
 	}
 	err = d.write(ctx, "register agent", func(ctx context.Context, t *tx) error {
 		inserted, err := t.exec(ctx, `INSERT INTO agents
-			(id, cluster_id, cluster_name, platform, region, status, capacity, metadata, labels, created_at, updated_at)
-			VALUES ($1, $2, $3, $4, $5, 'offline', $6, $7, $8, $9, $9) ON CONFLICT (id) DO NOTHING`,
-			agent.ID, agent.ClusterID, agent.ClusterName, agent.Platform, agent.Region, capacity, metadata, labels, d.at(now))
+			(id, cluster_id, cluster_name, platform, region, home_store, status, capacity, metadata, labels, created_at, updated_at)
+			VALUES ($1, $2, $3, $4, $5, $6, 'offline', $7, $8, $9, $10, $10) ON CONFLICT (id) DO NOTHING`,
+			agent.ID, agent.ClusterID, agent.ClusterName, agent.Platform, agent.Region, agent.HomeStore, capacity, metadata, labels, d.at(now))
 		if err != nil {
 			return err
 		}
 		created = inserted == 1
 		if !created {
 			if _, err := t.exec(ctx, `UPDATE agents SET cluster_id = $2, cluster_name = $3, platform = $4, region = $5,
-				capacity = $6, metadata = $7, labels = $8, updated_at = $9 WHERE id = $1`,
-				agent.ID, agent.ClusterID, agent.ClusterName, agent.Platform, agent.Region, capacity, metadata, labels, d.at(now)); err != nil {
+				home_store = $6, capacity = $7, metadata = $8, labels = $9, updated_at = $10 WHERE id = $1`,
+				agent.ID, agent.ClusterID, agent.ClusterName, agent.Platform, agent.Region, agent.HomeStore, capacity, metadata, labels, d.at(now)); err != nil {
 				return err
 			}
 			if err := t.forgetBreakers(ctx, agent.ID); err != nil {

@@ -15,7 +15,7 @@ import (
 func TestRegisterKeepsEpochAndStatus(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		ctx := t.Context()
-		agent := models.Agent{ID: "a", Platform: "docker", Region: "eu", ClusterID: "c", ClusterName: "C",
+		agent := models.Agent{ID: "a", Platform: "docker", Region: "eu", ClusterID: "c", ClusterName: "C", HomeStore: "cellar",
 			Status: models.AgentOnline, Epoch: 77, // neither is the agent's to say
 			Capacity: map[string]any{"maxSessions": 3.0, "cpu": "4"}, Metadata: map[string]any{"os": "nul \x00 \\u0000"}}
 		stored, created, err := w.RegisterAgent(ctx, agent, noon)
@@ -23,7 +23,7 @@ func TestRegisterKeepsEpochAndStatus(t *testing.T) {
 		if !created || stored.Status != models.AgentOffline || stored.Epoch != 0 || stored.LastHeartbeat != nil || stored.Facilities != nil {
 			t.Fatalf("a new agent is %+v (created %v)", stored, created)
 		}
-		if stored.Limit().Sessions != 3 || stored.Metadata["os"] != "nul \ufffd \\u0000" || !stored.CreatedAt.Equal(noon) {
+		if stored.Limit().Sessions != 3 || stored.HomeStore != "cellar" || stored.Metadata["os"] != "nul \ufffd \\u0000" || !stored.CreatedAt.Equal(noon) {
 			t.Fatalf("a new agent is %+v", stored)
 		}
 		epoch, err := w.ConnectAgent(ctx, "a", noon)
@@ -35,7 +35,7 @@ func TestRegisterKeepsEpochAndStatus(t *testing.T) {
 		}
 		again, created, err := w.RegisterAgent(ctx, models.Agent{ID: "a", Platform: "process"}, after(time.Hour))
 		must(t, err)
-		if created || again.Status != models.AgentOnline || again.Epoch != 1 || again.Platform != "process" || again.Region != "" ||
+		if created || again.Status != models.AgentOnline || again.Epoch != 1 || again.Platform != "process" || again.Region != "" || again.HomeStore != "" ||
 			again.Capacity != nil || !again.CreatedAt.Equal(noon) || !again.UpdatedAt.Equal(after(time.Hour)) ||
 			!slices.Equal(again.Facilities, []string{"Xvnc"}) {
 			t.Fatalf("registered again it is %+v (created %v)", again, created)

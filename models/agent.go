@@ -35,7 +35,10 @@ type Agent struct {
 	ClusterName string `json:"clusterName,omitempty"`
 	Platform    string `json:"platform"`
 	Region      string `json:"region,omitempty"`
-	Status      string `json:"status"`
+	// HomeStore names the storage that the agent's persistent homes are on.
+	// Agents with the same one share their homes; empty shares them with nobody.
+	HomeStore string `json:"homeStore,omitempty" doc:"storage that the agent's persistent homes are on, shared with all agents that name the same"`
+	Status    string `json:"status"`
 	// Capacity is what the agent says it has, in its own words; known keys are
 	// maxSessions and gpus (numbers), cpu and memory (quantities), and
 	// allocatable, an object of the same keys: what sessions may have of it.

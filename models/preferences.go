@@ -41,6 +41,9 @@ type Preferences struct {
 	SpreadOver Spread `json:"spreadOver,omitempty"`
 	// HomeAgent is the agent that has the user's persistent home.
 	HomeAgent string `json:"homeAgent,omitempty"`
+	// HomeStore is the home store of that agent: whoever shares it has the home
+	// too. Empty is none.
+	HomeStore string `json:"homeStore,omitempty"`
 	// Image is a container image; agents that hold it start faster.
 	Image string `json:"image,omitempty"`
 }
@@ -78,10 +81,17 @@ func (p Preferences) Validate() error {
 	if !slices.Contains([]Spread{"", SpreadRegion, SpreadCluster}, p.SpreadOver) {
 		return Errorf(CodeInvalidRequest, "sessions cannot be spread over %q; use %s or %s", clip(string(p.SpreadOver)), SpreadRegion, SpreadCluster)
 	}
-	if err := validatePreferred("home agent", p.HomeAgent, maxPlaceName); err != nil {
-		return err
+	for what, name := range map[string]string{"home agent": p.HomeAgent, "home store": p.HomeStore} {
+		if err := validatePreferred(what, name, maxPlaceName); err != nil {
+			return err
+		}
 	}
 	return validatePreferred("image", p.Image, maxImageName)
+}
+
+// Homes tells whether the agent has the persistent home that is preferred.
+func (p Preferences) Homes(agent Agent) bool {
+	return agent.ID == p.HomeAgent || p.HomeStore != "" && agent.HomeStore == p.HomeStore
 }
 
 func validatePreferred(what, name string, most int) error {

@@ -40,17 +40,19 @@ type WakeRequest struct {
 	SessionID string
 	// Actor is whom the history names.
 	Actor string
-	// Elsewhere allows another agent when the one that has the session's home
-	// cannot take it. The session begins with the home that its owner has there,
+	// Elsewhere allows an agent that has not the session's home when none that has
+	// it can take it. The session begins with the home that its owner has there,
 	// or with an empty one.
 	Elsewhere bool
 }
 
-// Wake has a hibernated session run again, where its home is. It returns as soon
-// as that is written. A session that runs or wakes is given as it is.
+// Wake has a hibernated session run again, where its home is: on the agent that
+// it was on, or else the best of those that share that one's home store. It
+// returns as soon as that is written. A session that runs or wakes is given as
+// it is.
 //
 // Errors: models.CodeSessionUnknown, models.CodeSessionNotRunning, and
-// models.CodeNoSuitableAgent when the agent cannot take it now.
+// models.CodeNoSuitableAgent when no such agent can take it now.
 func (s *Sessions) Wake(ctx context.Context, request WakeRequest) (models.Session, error) {
 	session, err := s.database.Session(ctx, request.SessionID)
 	if err != nil {
@@ -64,6 +66,12 @@ func (s *Sessions) Wake(ctx context.Context, request WakeRequest) (models.Sessio
 	if err != nil {
 		return models.Session{}, err
 	}
+	home, err := s.database.Agent(ctx, session.AgentID)
+	if err != nil && models.CodeOf(err) != models.CodeAgentUnknown { // of which no store is known
+		return models.Session{}, err
+	}
+	wishes := &one.criteria.Preferences
+	wishes.HomeAgent, wishes.HomeStore = session.AgentID, home.HomeStore
 	verdicts, err := s.selector.Explain(ctx, &one.criteria)
 	if err != nil {
 		return models.Session{}, err
@@ -83,40 +91,46 @@ func (s *Sessions) Wake(ctx context.Context, request WakeRequest) (models.Sessio
 		refused = err // it filled up meanwhile
 	}
 	if refused == nil {
-		refused = homeAway(session.AgentID, verdicts, request.Elsewhere)
+		refused = homeAway(*wishes, verdicts, request.Elsewhere)
 	}
 	return models.Session{}, refused
 }
 
-// wakeable are the agents that can take a hibernated session, the one that has
-// its home first.
+// wakeable are the agents that can take a hibernated session: the one that it
+// was on, then those that share its home, then any, each by their scores.
 func wakeable(verdicts []Verdict, home string, elsewhere bool) []Verdict {
-	var first, others []Verdict
+	var first, sharing, others []Verdict
 	for _, verdict := range verdicts {
 		switch {
 		case verdict.Score == nil:
 		case verdict.AgentID == home:
 			first = append(first, verdict)
+		case verdict.Score.Parts["home"] == 1:
+			sharing = append(sharing, verdict)
 		case elsewhere:
 			others = append(others, verdict)
 		}
 	}
-	return append(first, others[:min(len(others), placements)]...)
+	all := slices.Concat(first, sharing, others)
+	return all[:min(len(all), placements)]
 }
 
-// homeAway says why the agent that has the session's home cannot take it.
-func homeAway(home string, verdicts []Verdict, elsewhere bool) error {
-	why := "is not registered any more"
+// homeAway says why no agent that has the session's home can take it.
+func homeAway(home models.Preferences, verdicts []Verdict, elsewhere bool) error {
+	why, others, instead := "is not registered any more", "", ", or wake the session elsewhere, without that home"
 	for _, verdict := range verdicts {
-		if verdict.AgentID == home && len(verdict.Rejections) > 0 {
+		if verdict.AgentID == home.HomeAgent && len(verdict.Rejections) > 0 {
 			why = verdict.Rejections[0].Detail
 		}
 	}
-	message := fmt.Sprintf("agent %q, which has the session's home, %s; try again later, or wake the session elsewhere, without that home", home, why)
-	if elsewhere {
-		message = fmt.Sprintf("agent %q, which has the session's home, %s, and no other agent can take the session now; try again later", home, why)
+	if home.HomeStore != "" {
+		others = fmt.Sprintf(", and no other agent of home store %q can take the session now", home.HomeStore)
 	}
-	return &models.Error{Code: models.CodeNoSuitableAgent, Retryable: true, Message: message}
+	if elsewhere {
+		others, instead = ", and no other agent can take the session now", ""
+	}
+	return &models.Error{Code: models.CodeNoSuitableAgent, Retryable: true,
+		Message: fmt.Sprintf("agent %q, which has the session's home, %s%s; try again later%s", home.HomeAgent, why, others, instead)}
 }
 
 // chosenFirst puts the verdict on the chosen agent before the others.

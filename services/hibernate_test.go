@@ -113,6 +113,60 @@ func TestASessionHibernatesAndWakes(t *testing.T) {
 	})
 }
 
+// With its home in a store, a session wakes on any agent of that store.
+func TestASessionWakesWhereverItsHomeIsShared(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, database *db.Database) {
+		w := newWorld(t, database, services.DispatcherOptions{})
+		w.start()
+		full := map[string]interface{}{"maxSessions": 1}
+		w.register(models.Agent{ID: "home", HomeStore: "cellar", Capacity: full})
+		agents := map[string]*agentSocket{"home": w.connect("home")}
+		w.homely("one", agents["home"])
+		for id, store := range map[string]string{"fuller": "cellar", "emptier": "cellar", "stranger": "attic", "alone": ""} {
+			w.register(models.Agent{ID: id, HomeStore: store})
+			agents[id] = w.connect(id)
+		}
+		w.exec(`INSERT INTO sessions (id, name, user_id, template, state, desired_state, generation, agent_id, spec, created_at, updated_at, state_since)
+			SELECT 'other', name, user_id, 'desk', 'running', 'running', 1, 'fuller', spec, created_at, updated_at, state_since FROM sessions WHERE id = 'one'`)
+		on := "home"
+		wakes := func(elsewhere bool, want string) {
+			t.Helper()
+			if _, err := w.sessions.Hibernate(t.Context(), "one", "user:ann"); err != nil {
+				t.Fatal(err)
+			}
+			agents[on].obey(models.ActionHibernateSession)
+			w.awaitSession("one", models.SessionHibernated)
+			session, err := w.sessions.Wake(t.Context(), services.WakeRequest{SessionID: "one", Actor: "user:ann", Elsewhere: elsewhere})
+			if want == "" {
+				mustCode(t, err, models.CodeNoSuitableAgent)
+				if !strings.Contains(err.Error(), `is offline, and no other agent of home store "cellar" can take the session now`) {
+					t.Errorf("it is refused with %v", err)
+				}
+				return
+			}
+			if err != nil || session.AgentID != want {
+				t.Fatalf("it wakes on %q (%v), not %s", session.AgentID, err, want)
+			}
+			on = want
+			agents[on].obey(models.ActionWakeSession)
+			w.awaitSession("one", models.SessionRunning)
+		}
+		wakes(false, "home") // although others are as empty
+		w.register(models.Agent{ID: "home", HomeStore: "cellar", Capacity: full})
+		w.exec("UPDATE agents SET cordoned = true WHERE id = 'home'")
+		wakes(false, "emptier")
+		w.exec("UPDATE agents SET cordoned = true WHERE id = 'emptier'")
+		wakes(true, "fuller") // sooner than where the home is not
+		// And a new session of the user's goes to its home in the same way.
+		if again := w.ask("again", w.owner, func(r *services.LaunchRequest) { r.Template = "homely" }); again.AgentID != "fuller" {
+			t.Errorf("another session with the home is on %s", again.AgentID)
+		}
+		agents["fuller"].obey(models.ActionStartSession)
+		w.exec("UPDATE agents SET status = 'offline' WHERE id = 'fuller'")
+		wakes(false, "")
+	})
+}
+
 func TestWhatCannotHibernateOrWake(t *testing.T) {
 	w := newWorld(t, dbtest.SQLite(t, db.Options{}), services.DispatcherOptions{})
 	w.start()

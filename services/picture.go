@@ -23,6 +23,8 @@ type picture struct {
 	lacking agentSet
 	having  map[string]agentSet
 	images  map[string]agentSet
+	// stores are the agents that share homes.
+	stores map[string]agentSet
 
 	regions, clusters *places
 	orderings         map[orderedBy]*ordering
@@ -41,7 +43,7 @@ func newPicture(agents []models.Agent, weights Weights) *picture {
 		number: make(map[string]int32, len(agents)), orderings: map[orderedBy]*ordering{}, all: newAgentBits(len(agents)),
 		scratch: agentScratch{agents: len(agents)}}
 	platforms, labels, keys := map[string][]int32{}, map[label][]int32{}, map[string][]int32{}
-	having, images := map[string][]int32{}, map[string][]int32{}
+	having, images, stores := map[string][]int32{}, map[string][]int32{}, map[string][]int32{}
 	regions, clusters := map[string][]int32{}, map[string][]int32{}
 	var lacking []int32
 	for i := range agents {
@@ -51,6 +53,9 @@ func newPicture(agents []models.Agent, weights Weights) *picture {
 		platforms[agent.Platform] = append(platforms[agent.Platform], number)
 		regions[agent.Region] = append(regions[agent.Region], number)
 		clusters[agent.ClusterID] = append(clusters[agent.ClusterID], number)
+		if agent.HomeStore != "" {
+			stores[agent.HomeStore] = append(stores[agent.HomeStore], number)
+		}
 		for key, value := range agent.Labels {
 			keys[key] = append(keys[key], number)
 			labels[label{key, value}] = append(labels[label{key, value}], number)
@@ -67,6 +72,7 @@ func newPicture(agents []models.Agent, weights Weights) *picture {
 	}
 	p.platforms, p.labels, p.labelKeys = setsOf(platforms, len(agents)), setsOf(labels, len(agents)), setsOf(keys, len(agents))
 	p.lacking, p.having, p.images = newAgentSet(lacking, len(agents)), setsOf(having, len(agents)), setsOf(images, len(agents))
+	p.stores = setsOf(stores, len(agents))
 	p.regions, p.clusters = newPlaces(regions, len(agents)), newPlaces(clusters, len(agents))
 	for i := range agents {
 		p.regions.add(agents[i].Region, agents[i].Sessions)

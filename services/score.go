@@ -51,7 +51,7 @@ func (c candidate) score(criteria SelectionCriteria, reserve models.Amount, arou
 	case models.SpreadCluster:
 		add(true, "spread", fewer(around.byCluster[c.ClusterID]), weights.Spread)
 	}
-	add(wishes.HomeAgent != "", "home", whether(c.ID == wishes.HomeAgent), weights.Home)
+	add(wishes.HomeAgent != "", "home", whether(wishes.Homes(c.Agent)), weights.Home)
 	add(criteria.UserID != "", "antiAffinity", fewer(c.userSessions), weights.UserAntiAffinity)
 	add(wishes.Image != "", "image", whether(c.HoldsImage(wishes.Image)), weights.Image)
 	score.Total = float64(total) / billion

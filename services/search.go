@@ -55,6 +55,9 @@ func (p *picture) best(criteria SelectionCriteria, at Circumstances) int32 {
 		score := s.score(home, s.criteria, s.at)
 		s.best, s.total = home, worth(score.Total, 1)
 	}
+	if wishes.HomeAgent != "" && wishes.HomeStore != "" {
+		s.wish(p.weights.Home, []string{wishes.HomeStore}, func(store string) agentSet { return p.stores[store] })
+	}
 	s.wish(p.weights.PreferredRegion, wishes.Regions, p.regions.agentsOf)
 	s.wish(p.weights.PreferredCluster, wishes.Clusters, p.clusters.agentsOf)
 	if wishes.Image != "" {

@@ -160,7 +160,7 @@ func (s *Sessions) complete(ctx context.Context, criteria SelectionCriteria, use
 	criteria.UserID = userID
 	var err error
 	if template.Spec.PersistentHome {
-		criteria.Preferences.HomeAgent, err = s.database.HomeAgent(ctx, userID, template.Metadata.Name)
+		criteria.Preferences.HomeAgent, criteria.Preferences.HomeStore, err = s.database.Home(ctx, userID, template.Metadata.Name)
 	}
 	return criteria, err
 }

@@ -11,6 +11,9 @@ type Register struct {
 	Region      string `json:"region,omitempty"`
 	ClusterID   string `json:"clusterId,omitempty"`
 	ClusterName string `json:"clusterName,omitempty"`
+	// HomeStore names the storage that the agent's persistent homes are on;
+	// agents with the same one share them.
+	HomeStore string `json:"homeStore,omitempty"`
 	// Labels are what selectors of sessions choose by.
 	Labels   map[string]string `json:"labels,omitempty"`
 	Capacity map[string]any    `json:"capacity,omitempty"`

@@ -66,6 +66,7 @@ type RegisterBody struct {
 	Region      string            `json:"region,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" patternDescription:"without control characters"`
 	ClusterID   string            `json:"clusterId,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" patternDescription:"without control characters"`
 	ClusterName string            `json:"clusterName,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" patternDescription:"without control characters"`
+	HomeStore   string            `json:"homeStore,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" patternDescription:"without control characters" doc:"storage that the agent's persistent homes are on; agents that name the same share them"`
 	Labels      map[string]string `json:"labels,omitempty" doc:"what selectors of sessions choose by"`
 	Capacity    map[string]any    `json:"capacity,omitempty" doc:"maxSessions and gpus (numbers), cpu and memory (quantities), and allocatable, an object of the same: what sessions may have"`
 	Metadata    map[string]any    `json:"metadata,omitempty"`
@@ -178,7 +179,7 @@ func (a *agentRoutes) enrol(ctx context.Context, input *registerInput) (*registe
 	agent, created, err := a.database.RegisterAgent(ctx, models.Agent{
 		ID: body.AgentID, Platform: body.Platform, Region: body.Region,
 		ClusterID: body.ClusterID, ClusterName: body.ClusterName,
-		Labels: body.Labels, Capacity: body.Capacity, Metadata: body.Metadata,
+		HomeStore: body.HomeStore, Labels: body.Labels, Capacity: body.Capacity, Metadata: body.Metadata,
 	}, a.now())
 	if err != nil {
 		return nil, err

@@ -86,9 +86,9 @@ func TestRegister(t *testing.T) {
 	key := header(wire.HeaderAgentKey, w.agentKey("edge-1"))
 	var agent models.Agent
 	// An agent of another maker, with more to say than we know.
-	w.post(wire.RegisterPath, key, jsonBody(`{"agentId":"edge-1","platform":"kubernetes","region":"eu","clusterId":"c1","clusterName":"C","version":"9",
+	w.post(wire.RegisterPath, key, jsonBody(`{"agentId":"edge-1","platform":"kubernetes","region":"eu","clusterId":"c1","clusterName":"C","homeStore":"cellar","version":"9",
 		"labels":{"a":"b"},"capacity":{"maxSessions":5,"gpu":[1]},"metadata":{"os":"linux"}}`)).want(http.StatusCreated).into(&agent)
-	if agent.ID != "edge-1" || agent.Platform != "kubernetes" || agent.ClusterID != "c1" || agent.ClusterName != "C" || agent.Limit().Sessions != 5 ||
+	if agent.ID != "edge-1" || agent.Platform != "kubernetes" || agent.ClusterID != "c1" || agent.ClusterName != "C" || agent.HomeStore != "cellar" || agent.Limit().Sessions != 5 ||
 		agent.Metadata["os"] != "linux" || agent.Status != models.AgentOffline {
 		t.Errorf("registered %+v", agent)
 	}

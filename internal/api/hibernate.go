@@ -10,7 +10,7 @@ import (
 
 // WakeBody says where a session may wake.
 type WakeBody struct {
-	Elsewhere bool `json:"elsewhere,omitempty" doc:"another agent will do when the one that has the session's home cannot take it; the session then begins without that home"`
+	Elsewhere bool `json:"elsewhere,omitempty" doc:"another agent will do when none that has the session's home can take it; the session then begins without that home"`
 }
 
 type wakeInput struct {
@@ -25,7 +25,7 @@ func (s *sessionRoutes) registerHibernation(r *router) {
 	hibernate.DefaultStatus = http.StatusAccepted
 	register(r, hibernate, s.hibernate)
 	wake := operation(accessUser, http.MethodPost, base+"/sessions/{id}/wake", "wake-session", tagSessions,
-		"Have a hibernated session run again, where its home is; safe to repeat",
+		"Have a hibernated session run again, on an agent that has its home; safe to repeat",
 		append(bodyErrors(), http.StatusNotFound, http.StatusConflict, http.StatusServiceUnavailable)...)
 	wake.DefaultStatus = http.StatusAccepted
 	register(r, wake, s.wake)

@@ -74,7 +74,7 @@ func newAgentsShow(caller *caller) *cobra.Command {
 					[2]string{"Agent", agent.ID}, [2]string{"Status", standing(now, agent)}, [2]string{"Platform", agent.Platform},
 					[2]string{"Version", version(agent)},
 					[2]string{"Region", agent.Region}, [2]string{"Cluster", strings.TrimSpace(agent.ClusterID + " " + agent.ClusterName)},
-					[2]string{"Sessions", load(agent)}, [2]string{"Has", strings.Join(agent.Facilities, ", ")},
+					[2]string{"Home store", agent.HomeStore}, [2]string{"Sessions", load(agent)}, [2]string{"Has", strings.Join(agent.Facilities, ", ")},
 					[2]string{"Connections", strconv.FormatInt(agent.Epoch, 10) + " so far"},
 					[2]string{"Heard from", heard(now, agent)}, [2]string{"Registered", agent.CreatedAt.Local().Format(time.DateTime)})
 			})

@@ -47,13 +47,13 @@ func newSessionWake(caller *caller) *cobra.Command {
 	var request client.WakeRequest
 	command := &cobra.Command{
 		Use: "wake ID…", Short: "Have hibernated sessions run again",
-		Long: "Has hibernated sessions run again, on the agents that have their homes. If such an agent cannot take its\n" +
+		Long: "Has hibernated sessions run again, on agents that have their homes. If no such agent can take its\n" +
 			"session, --elsewhere lets another one, where the session begins without that home.",
 		Args: arguments("session id", 1, 1000), ValidArgsFunction: caller.completeSessions,
 	}
 	command.Flags().BoolVar(&wait, "wait", false, "wait until they run")
 	command.Flags().DurationVar(&timeout, "timeout", 2*time.Minute, "how long to wait")
-	command.Flags().BoolVar(&request.Elsewhere, "elsewhere", false, "another agent will do when the one that has the home cannot take the session")
+	command.Flags().BoolVar(&request.Elsewhere, "elsewhere", false, "another agent will do when none that has the home can take the session")
 	config.Describe(command.Flags())
 	command.RunE = func(command *cobra.Command, args []string) error {
 		ctx := command.Context()

@@ -111,8 +111,8 @@ type Up struct {
 	Server
 	// MaxSessions limits the sessions at one time; 0 is no limit.
 	MaxSessions int
-	// Region, Labels and Allocatable are the local agent's.
-	Region              string
+	// Region, HomeStore, Labels and Allocatable are the local agent's.
+	Region, HomeStore   string
 	Labels, Allocatable map[string]string
 }
 
@@ -147,6 +147,9 @@ type Agent struct {
 	DataDir string
 	// Region, ClusterID and ClusterName say where the agent is.
 	Region, ClusterID, ClusterName string
+	// HomeStore names the storage that the directory homes in DataDir is on, if
+	// agents on other machines have it there too.
+	HomeStore string
 	// MaxSessions limits the sessions at one time; 0 is no limit.
 	MaxSessions int
 	// Labels are what selectors of sessions choose by.

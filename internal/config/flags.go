@@ -23,6 +23,7 @@ func (u *Up) Bind(flags *pflag.FlagSet) {
 	u.Server.Bind(flags)
 	flags.IntVar(&u.MaxSessions, "max-sessions", u.MaxSessions, "most sessions at one time on this machine; 0 is no limit")
 	flags.StringVar(&u.Region, "region", u.Region, "region of this machine")
+	bindHomeStore(flags, &u.HomeStore)
 	bindPlacement(flags, &u.Labels, &u.Allocatable)
 }
 
@@ -35,10 +36,15 @@ func (a *Agent) Bind(flags *pflag.FlagSet) {
 	flags.StringVar(&a.Region, "region", a.Region, "region of this machine")
 	flags.StringVar(&a.ClusterID, "cluster-id", a.ClusterID, "cluster that this machine belongs to")
 	flags.StringVar(&a.ClusterName, "cluster-name", a.ClusterName, "the cluster's name for people")
+	bindHomeStore(flags, &a.HomeStore)
 	flags.IntVar(&a.MaxSessions, "max-sessions", a.MaxSessions, "most sessions at one time on this machine; 0 is no limit")
 	bindPlacement(flags, &a.Labels, &a.Allocatable)
 	a.Log.Bind(flags)
 	Prefix(flags, "agent", "id", "key-file", "data-dir")
+}
+
+func bindHomeStore(flags *pflag.FlagSet, store *string) {
+	flags.StringVar(store, "home-store", *store, "name of the shared storage that the agent's persistent homes are on; agents that name the same have the same homes")
 }
 
 // bindPlacement adds the flags of what sessions are placed by.

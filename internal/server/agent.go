@@ -47,8 +47,8 @@ func newMachineAgent(configuration config.Agent, server *url.URL, key, version s
 	made, err := agent.New(agent.Config{
 		Server: server, Key: key, AgentID: configuration.ID, Region: configuration.Region,
 		ClusterID: configuration.ClusterID, ClusterName: configuration.ClusterName,
-		MaxSessions: configuration.MaxSessions, Labels: configuration.Labels, Allocatable: configuration.Allocatable, Version: version, JournalPath: filepath.Join(configuration.DataDir, "journal"),
-		Driver: sessions, Logger: logger,
+		HomeStore: configuration.HomeStore, MaxSessions: configuration.MaxSessions, Labels: configuration.Labels, Allocatable: configuration.Allocatable,
+		Version: version, JournalPath: filepath.Join(configuration.DataDir, "journal"), Driver: sessions, Logger: logger,
 	})
 	if err != nil {
 		return nil, err

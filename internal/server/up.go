@@ -49,7 +49,7 @@ func (s *Server) runWithAgent(ctx context.Context, configuration config.Up, vers
 	}
 	local, err := newMachineAgent(config.Agent{
 		ID: localAgent, DataDir: configuration.AgentDir(), Region: configuration.Region, MaxSessions: configuration.MaxSessions,
-		Labels: configuration.Labels, Allocatable: configuration.Allocatable,
+		HomeStore: configuration.HomeStore, Labels: configuration.Labels, Allocatable: configuration.Allocatable,
 	}, s.URL(), key, version, logger)
 	if err != nil {
 		return err

@@ -70,7 +70,7 @@ func (d *Driver) clearHome(ctx context.Context, home string) error {
 			alive.close()
 			return homeInUse(state)
 		}
-		if err := d.sweep(ctx, other.name, state); err != nil {
+		if err := d.sweepHome(ctx, other.name, state); err != nil {
 			return err
 		}
 	}
@@ -84,8 +84,8 @@ func homeInUse(holder runtimedir.State) error {
 		holder.User, holder.Template, holder.SessionID)}
 }
 
-// homeUsed tells whether a supervisor has the persistent home. The caller has
-// the home's turn.
+// homeUsed tells whether a supervisor has the persistent home, be it one of
+// another agent that shares it. The caller has the home's turn.
 func homeUsed(home string) (bool, error) {
 	lock, err := unix.Open(runtimedir.HomeLock(home), unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -202,15 +202,22 @@ func (d *Driver) endProcesses(ctx context.Context, name string, state runtimedir
 			return err
 		}
 		defer release()
-		used, err := homeUsed(state.Home)
-		if err != nil {
-			return err
-		}
-		if used {
-			// The home's user has another session by now, which had what this
-			// one left of its user's processes ended first.
-			state.UID = 0
-		}
+		return d.sweepHome(ctx, name, state)
+	}
+	return d.sweep(ctx, name, state)
+}
+
+// sweepHome is endProcesses for a caller that has the turn of the runtime's
+// home.
+func (d *Driver) sweepHome(ctx context.Context, name string, state runtimedir.State) error {
+	used, err := homeUsed(state.Home)
+	if err != nil {
+		return err
+	}
+	if used {
+		// The home's user has another session by now, which had what this one
+		// left of its user's processes ended first, or is another agent's.
+		state.UID = 0
 	}
 	return d.sweep(ctx, name, state)
 }

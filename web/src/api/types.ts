@@ -67,6 +67,8 @@ export interface Agent {
   id: string;
   platform: string;
   region?: string;
+  /** The storage that its persistent homes are on, which others may share. */
+  homeStore?: string;
   status: string;
   /** Whether it takes no new sessions until a person says otherwise. */
   cordoned: boolean;

@@ -23,6 +23,6 @@ export function AgentsStrip({ model }: { model: Console }): JSX.Element | null {
 }
 
 function describe(agent: Agent): string {
-  const place = agent.region ? `${agent.platform}, ${agent.region}` : agent.platform;
+  const place = [agent.platform, agent.region, agent.homeStore && `homes in ${agent.homeStore}`].filter(Boolean).join(", ");
   return `${agent.id} (${place}): ${standing(agent, Date.now())}`;
 }

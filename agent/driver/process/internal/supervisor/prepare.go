@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/streamspace/streamspace/agent/driver/process/internal/cgroup"
 	"github.com/streamspace/streamspace/agent/driver/process/internal/runtimedir"
+	"github.com/streamspace/streamspace/models"
 )
 
 // maxFiles is how many files each of the session's processes may open. It is
@@ -59,9 +61,9 @@ func (s *supervisor) prepare() *runtimedir.Problem {
 	return nil
 }
 
-// lockHome makes this the only runtime that uses the persistent home, which
-// the agent has made sure of: the lock is for those that do not ask. It ends
-// with this process.
+// lockHome makes this the only runtime that uses the persistent home, which the
+// agent has made sure of among its own: the lock is for agents that have the
+// same directory, on whatever machine. It ends with this process.
 func (s *supervisor) lockHome() *runtimedir.Problem {
 	if s.state.Home == "" {
 		return nil
@@ -70,7 +72,12 @@ func (s *supervisor) lockHome() *runtimedir.Problem {
 	if err == nil {
 		err = unix.Flock(lock, unix.LOCK_EX|unix.LOCK_NB)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return &runtimedir.Problem{Code: models.CodeUnavailable, Retryable: true, Message: fmt.Sprintf(
+			"the persistent home of %s for the template %s is in use by a session of another agent that shares it; "+
+				"stop that session first, or launch this one without a persistent home", s.state.User, s.state.Template)}
+	case err != nil:
 		return unavailable("lock the persistent home", err)
 	}
 	return nil
