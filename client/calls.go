@@ -123,8 +123,8 @@ func (c *Client) UncordonAgent(ctx context.Context, id string) (Agent, error) {
 }
 
 // DrainAgent keeps new sessions away from the agent until UncordonAgent, for
-// admins, and has those that are left stopped after the request's time. It may
-// be repeated: the last deadline holds.
+// admins, and has those that are left stopped after the request's time, or
+// hibernated and moved. It may be repeated: the last deadline holds.
 func (c *Client) DrainAgent(ctx context.Context, id string, request DrainRequest) (Agent, error) {
 	return c.changeService(ctx, id, "drain", request)
 }

@@ -69,8 +69,8 @@ type WakeRequest struct {
 
 // DrainRequest says how an agent is drained.
 type DrainRequest struct {
-	// DeadlineSeconds is after how many seconds from now what is left is
-	// stopped: 0 to 30 days. Nil never stops anything.
+	// DeadlineSeconds is after how many seconds from now what is left is stopped,
+	// or hibernated and moved if it keeps a home: 0 to 30 days. Nil is never.
 	DeadlineSeconds *int64 `json:"deadlineSeconds,omitempty"`
 }
 

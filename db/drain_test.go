@@ -232,12 +232,21 @@ func TestWhatIsLeftAtTheDeadlineIsOverdue(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		overdue := func(limit int, now time.Time) (ids []string) {
 			t.Helper()
-			all, err := w.OverdueSessions(t.Context(), limit, now)
+			first, err := w.OverdueSessions(t.Context(), db.Overdue{}, limit, now)
 			must(t, err)
-			for _, one := range all {
-				ids = append(ids, one.AgentID+"/"+one.SessionID)
+			var last db.Overdue
+			for more := true; more; {
+				page, err := w.OverdueSessions(t.Context(), last, 1, now)
+				must(t, err)
+				if more = len(page) == 1; more {
+					last = page[0]
+					ids = append(ids, last.AgentID+"/"+last.SessionID)
+				}
 			}
-			return ids
+			if want := min(limit, len(ids)); len(first) != want || want > 0 && first[want-1].AgentID+"/"+first[want-1].SessionID != ids[want-1] {
+				t.Fatalf("at once there are %+v, one after another %v", first, ids)
+			}
+			return ids[:len(first)]
 		}
 		for _, id := range []string{"later", "soon", "ever", "busy"} {
 			w.agent(id, 0)
@@ -256,7 +265,7 @@ func TestWhatIsLeftAtTheDeadlineIsOverdue(t *testing.T) {
 		for _, state := range models.SessionStates() {
 			w.sql("UPDATE sessions SET state = '%s' WHERE id = 'later1'", state)
 			want := []string{"later/later0"}
-			if state.Live() && state != models.SessionTerminating {
+			if state.Live() && state != models.SessionTerminating && state != models.SessionHibernating {
 				want = append(want, "later/later1")
 			}
 			equal(t, "with one that is "+string(state), overdue(9, after(3*time.Hour)), want)
@@ -304,5 +313,111 @@ func TestADrainStopsNothingThatItNeedNot(t *testing.T) {
 		if session := w.read("s"); session.Reason != "over" {
 			t.Fatalf("the reason is %q", session.Reason)
 		}
+		w.drained("a", models.Drained{Stopped: 1})
+	})
+}
+
+// drained checks what the agent's drain is said to have done.
+func (w *world) drained(id string, want models.Drained) {
+	w.t.Helper()
+	agent, err := w.Agent(w.t.Context(), id)
+	must(w.t, err)
+	if agent.Drained == nil || *agent.Drained != want {
+		w.t.Fatalf("agent %s has done %+v with sessions, not %+v", id, agent.Drained, want)
+	}
+}
+
+// keeping launches a session that keeps its home and runs.
+func (w *world) keeping(id, agentID string, epoch int64) {
+	w.t.Helper()
+	launch := w.launch(id, agentID)
+	launch.Session.Spec.Spec.PersistentHome = true
+	_, _, err := w.LaunchSession(w.t.Context(), launch, noon)
+	must(w.t, err)
+	_, err = w.FinishCommand(ending{CommandID: "start-" + id, AgentID: agentID, Epoch: epoch, Status: models.CommandCompleted}, after(time.Second))
+	must(w.t, err)
+}
+
+// What a drain hibernates is decided in the transaction too, and so is whether
+// it is to be moved, and what is counted.
+func TestADrainHibernatesAndMoves(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		epoch := w.agent("a", 0)
+		w.agent("b", 0)
+		w.keeping("s", "a", epoch)
+		now := after(2 * time.Hour)
+		until := now.Add(time.Minute)
+		moves := 0
+		hibernate := func() models.Session {
+			t.Helper()
+			moves++
+			session, command, err := w.HibernateSession(ctx, db.Hibernation{SessionID: "s", CommandID: fmt.Sprint("rest-", moves), Actor: "drain", Reason: "over",
+				DeadlineAt: after(9 * time.Hour), Draining: "a", MoveUntil: until}, now)
+			must(t, err)
+			if command != nil && session.State != models.SessionHibernating {
+				t.Fatalf("the session is %s, the command %v", session.State, command)
+			}
+			return session
+		}
+		moving := func(now time.Time) (lines []string) {
+			t.Helper()
+			var last db.Moving
+			for {
+				page, err := w.MovingSessions(ctx, last, 1, now)
+				must(t, err)
+				if len(page) == 0 {
+					return lines
+				}
+				last = page[0]
+				lines = append(lines, last.SessionID+" "+string(last.State)+" from "+last.AgentID)
+			}
+		}
+		for _, spared := range []func(){func() {}, func() { w.drain("a", 3*time.Hour) }, func() { w.drain("a", 0) }, func() { w.drain("b", time.Hour) }} {
+			spared()
+			if session := hibernate(); session.State != models.SessionRunning {
+				t.Fatalf("it is %s", session.State)
+			}
+		}
+		// Without a home store nobody else could have it.
+		w.drain("a", time.Hour)
+		if session := hibernate(); session.State != models.SessionHibernating || session.MoveUntil != nil || session.Reason != "over" {
+			t.Fatalf("it is %+v", session)
+		}
+		hibernate()
+		w.drained("a", models.Drained{Hibernated: 1})
+		equal(t, "moving", moving(now), nil)
+		w.uncordon("a")
+		w.sql("UPDATE sessions SET state = 'running'")
+		w.sql("UPDATE agents SET home_store = 'cellar'")
+		w.drain("a", time.Hour)
+		w.drained("a", models.Drained{})
+		if session := hibernate(); session.MoveUntil == nil || !session.MoveUntil.Equal(until) {
+			t.Fatalf("it is %+v", session)
+		}
+		w.cordon("a")
+		w.drained("a", models.Drained{Hibernated: 1})
+		equal(t, "moving", moving(now), []string{"s hibernating from a"})
+		result, err := w.FinishCommand(ending{CommandID: fmt.Sprint("rest-", moves), AgentID: "a", Epoch: epoch, Status: models.CommandCompleted}, now)
+		must(t, err)
+		if result.Session.State != models.SessionHibernated || w.read("s").Reason != "over" {
+			t.Fatalf("it is %+v", result.Session)
+		}
+		equal(t, "moving", moving(until.Add(-time.Microsecond)), []string{"s hibernated from a"})
+		equal(t, "given up", moving(until), nil)
+		agent, err := w.Agent(ctx, "b")
+		must(t, err)
+		w.uncordon("b")
+		agent.Status = models.AgentOnline
+		before := w.read("s")
+		if _, _, err := w.WakeSession(ctx, db.Awakening{SessionID: "s", Actor: "drain", Reason: "moved", Generation: before.Generation, Agent: agent, From: "a",
+			Command: models.AgentCommand{CommandID: "wake-s", Action: models.ActionWakeSession, DeadlineAt: after(9 * time.Hour)}}, now); err != nil {
+			t.Fatal(err)
+		}
+		if session := w.read("s"); session.AgentID != "b" || session.MoveUntil != nil || session.Reason != "moved" {
+			t.Fatalf("it is %+v", session)
+		}
+		equal(t, "moving", moving(now), nil)
+		w.drained("a", models.Drained{Moved: 1})
 	})
 }

@@ -12,7 +12,7 @@ import (
 
 const sessionColumns = `s.id, s.name, s.user_id, coalesce(u.name, ''), s.template, s.protocol, s.state, s.desired_state,
 	s.generation, s.reason, s.reason_code, s.retryable, s.agent_id, s.cluster_id, s.platform, s.region, s.cpu, s.memory,
-	s.gpus, s.priority, s.wait_until, s.attempts, s.failures, s.placement, s.spec, s.request_hash, s.created_at, s.updated_at, s.state_since`
+	s.gpus, s.priority, s.wait_until, s.move_until, s.attempts, s.failures, s.placement, s.spec, s.request_hash, s.created_at, s.updated_at, s.state_since`
 
 const sessionTables = ` FROM sessions s LEFT JOIN users u ON u.id = s.user_id`
 
@@ -21,7 +21,7 @@ func sessionTargets(session *models.Session) []any {
 		text(&session.State), text(&session.DesiredState), &session.Generation, text(&session.Reason),
 		text(&session.ReasonCode), &session.Retryable, text(&session.AgentID), text(&session.ClusterID),
 		text(&session.Platform), text(&session.Region), text(&session.Resources.CPU), text(&session.Resources.Memory), &session.Resources.GPUs,
-		&session.Priority, optionalTime{&session.WaitUntil}, &session.Attempts, jsonColumn{&session.Failures}, jsonColumn{&session.Placement},
+		&session.Priority, optionalTime{&session.WaitUntil}, optionalTime{&session.MoveUntil}, &session.Attempts, jsonColumn{&session.Failures}, jsonColumn{&session.Placement},
 		jsonColumn{&session.Spec}, &session.RequestHash, timeColumn{&session.CreatedAt}, timeColumn{&session.UpdatedAt},
 		timeColumn{&session.StateSince}}
 }
@@ -49,13 +49,9 @@ type Stop struct {
 // agent, which ends at once. A session that stop.Draining spares is returned as it is, too.
 func (d *Database) StopSession(ctx context.Context, stop Stop, now time.Time) (session models.Session, command *models.AgentCommand, err error) {
 	err = d.write(ctx, "stop session", func(ctx context.Context, t *tx) error {
-		spared := false
-		if stop.Draining != "" {
-			overdue, err := d.isOverdue(ctx, t, stop.Draining, now)
-			if err != nil {
-				return err
-			}
-			spared = !overdue
+		overdue, err := d.isOverdue(ctx, t, stop.Draining, now)
+		if err != nil {
+			return err
 		}
 		if session, err = d.lockSession(ctx, t, stop.SessionID); err != nil {
 			return err
@@ -63,8 +59,13 @@ func (d *Database) StopSession(ctx context.Context, stop Stop, now time.Time) (s
 		if session.State.Terminal() || session.State == models.SessionTerminating {
 			return nil
 		}
-		if spared || (stop.Draining != "" && session.AgentID != stop.Draining) {
-			return nil
+		if stop.Draining != "" {
+			if !overdue || session.AgentID != stop.Draining {
+				return nil
+			}
+			if _, err := t.exec(ctx, `UPDATE agents SET drain_stopped = drain_stopped + 1 WHERE id = $1`, stop.Draining); err != nil {
+				return err
+			}
 		}
 		from := session.State
 		session.Generation++

@@ -47,12 +47,14 @@ type Agent struct {
 	Labels map[string]string `json:"labels,omitempty"`
 	// Cordoned agents take nothing new until a person says otherwise.
 	Cordoned bool `json:"cordoned"`
-	// DrainDeadline is when what still runs on a draining agent is stopped; nil
-	// leaves it.
+	// DrainDeadline is when what still runs on a draining agent is hibernated if
+	// it keeps a home, and stopped if not; nil leaves it.
 	DrainDeadline *time.Time `json:"drainDeadline,omitempty"`
 	// DrainedBy is who asked for the drain, such as user:NAME. It is empty when
 	// the agent drains because it says so itself.
 	DrainedBy string `json:"drainedBy,omitempty"`
+	// Drained is what such a drain has done with sessions so far.
+	Drained *Drained `json:"drained,omitempty" doc:"what the drain that somebody asked for has done with sessions so far"`
 	// Metadata is whatever the agent said of itself when it registered.
 	Metadata map[string]interface{} `json:"metadata,omitempty"`
 	// Facilities are the needs of templates that the agent found on its
@@ -71,6 +73,14 @@ type Agent struct {
 	// Failing are templates that the agent keeps failing to start. They are not
 	// kept with the agent, but found out when somebody asks.
 	Failing []Breaker `json:"failing,omitempty" doc:"templates that the agent keeps failing to start, of which it gets nothing but probes"`
+}
+
+// Drained counts sessions by what a drain has done with them past its deadline.
+type Drained struct {
+	// Moved ones were woken on another agent, and Hibernated ones were not yet.
+	Moved      int `json:"moved"`
+	Hibernated int `json:"hibernated"`
+	Stopped    int `json:"stopped"`
 }
 
 // Limit is what sessions may have of the agent: what it says is allocatable, or

@@ -55,7 +55,11 @@ func (o Outcome) Consequence(session Session) (Consequence, bool) {
 		return failed, true
 	}
 	for _, next := range []SessionState{o.State, completedStates[o.Action]} {
-		if session.State.CanBecome(next) {
+		switch {
+		case !session.State.CanBecome(next):
+		case next == SessionHibernated && session.ReasonCode == "": // why it was asked to, and nothing that failed
+			return Consequence{State: next, Reason: session.Reason}, true
+		default:
 			return Consequence{State: next}, true
 		}
 	}

@@ -126,6 +126,9 @@ type Session struct {
 	// Queue is the place of a session that waits for an agent. It is not kept
 	// with the session, but found out when somebody asks.
 	Queue *QueuePlace `json:"queue,omitempty"`
+	// MoveUntil is until when a session that a drain has hibernated is to be woken
+	// on another agent that has its home.
+	MoveUntil *time.Time `json:"moveUntil,omitempty" doc:"until when a session that a drain has hibernated is to be woken on another agent that has its home"`
 	// Attempts counts the agents that the session was placed on.
 	Attempts int64 `json:"attempts,omitempty" doc:"agents that the session was placed on so far"`
 

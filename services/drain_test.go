@@ -202,6 +202,173 @@ func TestDrainsWithoutADeadlineAndUncordonedOnesStopNothing(t *testing.T) {
 	}
 }
 
+// store makes agents that share homes.
+func (w *world) store(ids ...string) map[string]*agentSocket {
+	w.t.Helper()
+	agents := map[string]*agentSocket{}
+	for _, id := range ids {
+		w.register(models.Agent{ID: id, HomeStore: "cellar", Capacity: map[string]interface{}{"maxSessions": 2}})
+		agents[id] = w.negotiate(id)
+	}
+	return agents
+}
+
+// drained checks what the agent's drain is said to have done.
+func (w *world) drained(id string, want models.Drained) {
+	w.t.Helper()
+	agent, err := w.database.Agent(w.t.Context(), id)
+	if err != nil || agent.Drained == nil || *agent.Drained != want {
+		w.t.Errorf("agent %s has done %+v with sessions (%v), not %+v", id, agent.Drained, err, want)
+	}
+}
+
+// What keeps a home hibernates at a drain's deadline and goes where its home is
+// shared; what keeps none is stopped.
+func TestADrainMovesWhatKeepsAHome(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, database *db.Database) {
+		w := newWorld(t, database, services.DispatcherOptions{})
+		w.start()
+		agents := w.store("a")
+		w.homely("kept", agents["a"])
+		w.run("homeless", agents["a"])
+		agents["b"] = w.store("b")["b"]
+		w.register(models.Agent{ID: "stranger"})
+		w.connect("stranger")
+		w.drain("a", time.Minute)
+		drainer := w.drainer()
+		drainer.look()
+		w.clock.advance(time.Minute)
+		agents["b"].send(wire.TypeHeartbeat, wire.Heartbeat{Status: models.AgentOnline})
+		agents["b"].settle()
+		for range 2 {
+			command := agents["a"].command()
+			session := (*command.Payload)["sessionId"].(string)
+			if want := map[string]string{"kept": models.ActionHibernateSession, "homeless": models.ActionStopSession}[session]; command.Action != want {
+				t.Fatalf("agent a is told to do %s with %s", command.Action, session)
+			}
+			if session == "kept" {
+				drainer.look() // it is woken nowhere before it is known to be over
+				if now := w.session("kept"); now.State != models.SessionHibernating || now.Reason == "" || now.MoveUntil == nil {
+					t.Fatalf("it is %+v", now)
+				}
+				w.drained("a", models.Drained{Hibernated: 1, Stopped: 1})
+			}
+			agents["a"].send(wire.TypeComplete, wire.Complete{CommandID: command.CommandID})
+		}
+		w.awaitSession("homeless", models.SessionTerminated)
+		agents["b"].obey(models.ActionWakeSession)
+		if moved := w.awaitSession("kept", models.SessionRunning); moved.AgentID != "b" || moved.MoveUntil != nil || moved.Generation != 3 {
+			t.Errorf("it runs as %+v", moved)
+		}
+		drainer.look()
+		w.drained("a", models.Drained{Moved: 1, Stopped: 1})
+		events, _, err := database.SessionEvents(t.Context(), "kept", db.Page{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var reasons []string
+		for _, event := range events {
+			if event.Actor == "drain" {
+				reasons = append(reasons, event.From+">"+event.To+": "+event.Reason)
+			}
+		}
+		if want := []string{`running>hibernating: agent "a" is being taken out of service, and the time it gave its sessions is over`,
+			`hibernated>waking: it had to hibernate when agent "a" was taken out of service`}; !slices.Equal(reasons, want) {
+			t.Errorf("the history of the drain is %q", reasons)
+		}
+	})
+}
+
+// When there is no room a move is tried for a while, also by the next control
+// plane, and never back onto the agent that drains. Then who opens it wakes it.
+func TestAMoveThatFindsNoRoom(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, database *db.Database) {
+		w := newWorld(t, database, services.DispatcherOptions{})
+		w.start()
+		agents := w.store("a")
+		w.homely("early", agents["a"])
+		w.homely("late", agents["a"])
+		agents["b"] = w.store("b")["b"]
+		for _, id := range []string{"one", "two"} {
+			w.run(id, agents["b"])
+		}
+		first := w.drainer()
+		w.drain("a", 0)
+		for range 2 {
+			agents["a"].obey(models.ActionHibernateSession)
+		}
+		for _, id := range []string{"early", "late"} {
+			if session := w.awaitSession(id, models.SessionHibernated); !strings.Contains(session.Reason, `agent "a" is being taken out of service`) {
+				t.Errorf("%s says %q", id, session.Reason)
+			}
+		}
+		first.look()
+		first.Stop()
+		w.drained("a", models.Drained{Hibernated: 2})
+		_, err := w.sessions.Wake(t.Context(), services.WakeRequest{SessionID: "early", Actor: "user:ann"})
+		mustCode(t, err, models.CodeNoSuitableAgent)
+		if !strings.Contains(err.Error(), `agent "a", which has the session's home, is draining, and no other agent of home store "cellar"`) {
+			t.Errorf("it is refused with %v", err)
+		}
+		free := func(id string) {
+			t.Helper()
+			if _, err := w.sessions.Stop(t.Context(), id, "user:ann"); err != nil {
+				t.Fatal(err)
+			}
+			agents["b"].obey(models.ActionStopSession)
+			w.awaitSession(id, models.SessionTerminated)
+		}
+		second := w.drainer()
+		second.look()
+		free("one")
+		agents["b"].obey(models.ActionWakeSession)
+		w.drained("a", models.Drained{Moved: 1, Hibernated: 1})
+		left := "early"
+		if w.session("early").AgentID == "b" {
+			left = "late"
+		}
+		w.clock.advance(services.DefaultMoveFor)
+		agents["b"].send(wire.TypeHeartbeat, wire.Heartbeat{Status: models.AgentOnline})
+		agents["b"].settle()
+		free("two")
+		second.look()
+		if session := w.session(left); session.State != models.SessionHibernated {
+			t.Fatalf("long after the deadline it is %s on %s", session.State, session.AgentID)
+		}
+		woken, err := w.sessions.Wake(t.Context(), services.WakeRequest{SessionID: left, Actor: "user:ann"})
+		if err != nil || woken.AgentID != "b" {
+			t.Fatalf("woken it is %+v, %v", woken, err)
+		}
+		w.drained("a", models.Drained{Moved: 2})
+	})
+}
+
+// What is about to run hibernates once it does.
+func TestADrainWaitsForWhatStarts(t *testing.T) {
+	w := newWorld(t, dbtest.SQLite(t, db.Options{}), services.DispatcherOptions{})
+	w.start()
+	agents := w.store("a")
+	agent := agents["a"]
+	w.homely("one", agent)
+	if _, err := w.sessions.Hibernate(t.Context(), "one", "user:ann"); err != nil {
+		t.Fatal(err)
+	}
+	agent.obey(models.ActionHibernateSession)
+	w.awaitSession("one", models.SessionHibernated)
+	if _, err := w.sessions.Wake(t.Context(), services.WakeRequest{SessionID: "one", Actor: "user:ann"}); err != nil {
+		t.Fatal(err)
+	}
+	drainer := w.drainer()
+	w.drain("a", 0)
+	drainer.look()
+	if session := w.session("one"); session.State != models.SessionWaking {
+		t.Fatalf("it is %s", session.State)
+	}
+	agent.obey(models.ActionWakeSession)
+	agent.obey(models.ActionHibernateSession)
+	w.awaitSession("one", models.SessionHibernated)
+}
+
 func TestADrainerThatWasStoppedDoesNotStart(t *testing.T) {
 	w := newWorld(t, dbtest.SQLite(t, db.Options{}), services.DispatcherOptions{})
 	drainer := services.NewDrainer(w.database, w.sessions, services.DrainerOptions{})

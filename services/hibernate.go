@@ -44,6 +44,8 @@ type WakeRequest struct {
 	// it can take it. The session begins with the home that its owner has there,
 	// or with an empty one.
 	Elsewhere bool
+	// reason is what the history says besides the actor.
+	reason string
 }
 
 // Wake has a hibernated session run again, where its home is: on the agent that
@@ -78,7 +80,7 @@ func (s *Sessions) Wake(ctx context.Context, request WakeRequest) (models.Sessio
 	}
 	var refused error
 	for _, verdict := range wakeable(verdicts, session.AgentID, request.Elsewhere) {
-		asked := db.Awakening{SessionID: session.ID, Actor: request.Actor, Generation: session.Generation, Requirements: one.criteria.requirements()}
+		asked := db.Awakening{SessionID: session.ID, Actor: request.Actor, Reason: request.reason, From: session.AgentID, Generation: session.Generation, Requirements: one.criteria.requirements()}
 		if verdict.AgentID != session.AgentID {
 			if asked.Verdicts, err = keep(chosenFirst(verdicts, verdict.AgentID), 0); err != nil {
 				return models.Session{}, err
@@ -89,6 +91,8 @@ func (s *Sessions) Wake(ctx context.Context, request WakeRequest) (models.Sessio
 			return woken, err
 		}
 		refused = err // it filled up meanwhile
+		lost := slices.IndexFunc(verdicts, func(v Verdict) bool { return v.AgentID == verdict.AgentID })
+		verdicts[lost] = Verdict{AgentID: verdict.AgentID, Rejections: []models.Rejection{{Code: models.RejectedUnwritten, Detail: "is not fit any more"}}}
 	}
 	if refused == nil {
 		refused = homeAway(*wishes, verdicts, request.Elsewhere)

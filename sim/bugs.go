@@ -91,7 +91,7 @@ func Bugs() []Bug {
 		{"a new connection ends a drain", []string{"S3"}, []Edit{{"db/agents.go",
 			"		next := status\n		if status == models.AgentOffline {", "		next := status\n		if status != models.AgentOnline {"}}},
 		{"a drain's deadline stops nothing", []string{"R1"}, []Edit{{"services/drain.go",
-			"		for _, one := range overdue {\n", "		for _, one := range overdue[:0] {\n"}}},
+			"		for _, last = range overdue {\n", "		for _, last = range overdue[:0] {\n"}}},
 		{"a drain stops sessions before its deadline", []string{"R2"}, []Edit{
 			{"db/drain.go", "WHERE a.status = 'draining' AND a.drain_deadline <= $1 AND", "WHERE a.status = 'draining' AND a.drain_deadline <> $1 AND"},
 			{"db/drain.go", "WHERE id = $1 AND status = 'draining' AND drain_deadline <= $2", "WHERE id = $1 AND status = 'draining' AND drain_deadline <> $2"}}},

@@ -81,18 +81,19 @@ func (w *world) clocks() (difference time.Duration) {
 	return difference
 }
 
-// drained tells whether this change stops a session for a drain, which must be
-// past its deadline.
+// drained tells whether this change stops a session for a drain, or has it
+// hibernate, which must be past its deadline.
 func (j judgement) drained(c change) bool {
-	if c.kind != "session" || c.became != string(models.SessionTerminating) || c.became == c.was || !strings.Contains(c.reason, drainReason) {
+	hibernates := c.became == string(models.SessionHibernating)
+	if c.kind != "session" || !hibernates && c.became != string(models.SessionTerminating) || c.became == c.was || !strings.Contains(c.reason, drainReason) {
 		return false
 	}
 	w, row := j.world, parseRow(c.agentRow)
 	deadline, err := time.Parse(rowTime, row.Deadline)
 	if row.Status != models.AgentDraining || err != nil || j.world.began.Add(c.at).Before(deadline.Add(-w.drift())) {
-		w.violateAt(c.at, "R2", c.session, "a session was stopped for a drain that is not over: %s", c.agentRow)
+		w.violateAt(c.at, "R2", c.session, "a session was ended for a drain that is not over: %s", c.agentRow)
 	}
-	return true
+	return !hibernates
 }
 
 // drift is clocks for the whole life, in which clocks went back and forth.

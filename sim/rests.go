@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/streamspace/streamspace/models"
@@ -100,14 +101,15 @@ func (p promise) last(one *rest) bool {
 	return true
 }
 
-// rested judges R2 of hibernating and waking: what was accepted last is what is.
+// rested judges R2 of hibernating and waking: what was accepted last is what is,
+// unless a drain came after it.
 func (j judgement) rested(one promise, final change) {
 	for _, asked := range one.rests {
 		against := models.SessionHibernated
 		if !asked.wakes() {
 			against = models.SessionRunning
 		}
-		if asked.accepted && one.last(asked) && final.became == string(against) {
+		if asked.accepted && one.last(asked) && final.became == string(against) && !strings.Contains(final.reason, drainReason) {
 			j.world.violate("R2", one.id, "the wish of %s was accepted last (%d), and session %s is %s",
 				j.world.at(asked.answered), asked.what, one.id, final.became)
 		}

@@ -10,7 +10,7 @@ import (
 
 // DrainBody says how an agent is drained.
 type DrainBody struct {
-	DeadlineSeconds *int64 `json:"deadlineSeconds,omitempty" minimum:"0" maximum:"2592000" doc:"seconds from now after which what is left is stopped, at most 30 days; without it nothing is"`
+	DeadlineSeconds *int64 `json:"deadlineSeconds,omitempty" minimum:"0" maximum:"2592000" doc:"seconds from now after which what is left is stopped, or hibernated and moved if it keeps a home, at most 30 days; without it nothing is"`
 }
 
 type drainInput struct {
@@ -26,7 +26,7 @@ func (a *agentRoutes) registerService(r *router) {
 	register(r, operation(accessAdmin, http.MethodPost, base+"/agents/{id}/uncordon", "uncordon-agent", tagAgents,
 		"End an agent's cordon and drain; safe to repeat", http.StatusNotFound), a.uncordon)
 	register(r, operation(accessAdmin, http.MethodPost, base+"/agents/{id}/drain", "drain-agent", tagAgents,
-		"Keep new sessions away from an agent, and stop those that are left at a deadline; asked again it changes the deadline",
+		"Keep new sessions away from an agent, and stop those that are left at a deadline, or move those that keep a home; asked again it changes the deadline",
 		append(bodyErrors(), http.StatusNotFound)...), a.drain)
 }
 

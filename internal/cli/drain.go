@@ -57,14 +57,15 @@ func newAgentsDrain(caller *caller) *cobra.Command {
 	command := &cobra.Command{
 		Use: "drain AGENT", Short: "Take an agent out of service once its sessions have ended",
 		Long: "The agent takes no new sessions until it is uncordoned, and those that it has go on until they end. With\n" +
-			"--deadline, what is left by then is stopped. Draining again changes the deadline, also to none.\n\n" +
+			"--deadline, what is left by then is stopped; what keeps a home hibernates, and is woken on another agent\n" +
+			"if one shares the home and has room. Draining again changes the deadline, also to none.\n\n" +
 			"With --wait the command returns when no session is left. Ctrl-C ends the waiting and not the drain.",
 		Example: "  streamspace agents drain build-7 --deadline 30m --wait\n" +
 			"  streamspace agents uncordon build-7",
 		Args: arguments("agent id", 1, 1), ValidArgsFunction: caller.completeAgents,
 	}
 	flags := command.Flags()
-	flags.DurationVar(&deadline, "deadline", 0, "stop what is left after this time, e.g. 30m; 0 stops it now (default none, which leaves it)")
+	flags.DurationVar(&deadline, "deadline", 0, "stop or hibernate what is left after this time, e.g. 30m; 0 does it now (default none, which leaves it)")
 	flags.BoolVar(&wait, "wait", false, "wait until no session is left")
 	config.Prefix(flags, "drain", "deadline")
 	config.Describe(flags)
@@ -150,7 +151,7 @@ func (c *caller) showStanding(agent client.Agent) error {
 func standing(now time.Time, agent client.Agent) string {
 	switch {
 	case agent.Status == models.AgentDraining:
-		return "draining, " + left(agent.Sessions) + stops(now, agent)
+		return "draining, " + left(agent.Sessions) + stops(now, agent) + departed(agent.Drained)
 	case agent.Cordoned:
 		return agent.Status + ", cordoned"
 	case len(agent.Failing) > 0:
@@ -172,6 +173,23 @@ func left(sessions int) string {
 		return "1 session left"
 	}
 	return fmt.Sprintf("%d sessions left", sessions)
+}
+
+// departed says what a drain has done with sessions, if anything.
+func departed(drained *models.Drained) string {
+	if drained == nil {
+		return ""
+	}
+	said := ""
+	for _, one := range []struct {
+		count int
+		what  string
+	}{{drained.Moved, "moved"}, {drained.Hibernated, "hibernated"}, {drained.Stopped, "stopped"}} {
+		if one.count > 0 {
+			said += fmt.Sprintf(", %d %s", one.count, one.what)
+		}
+	}
+	return said
 }
 
 // stops says when a drain's deadline is, if that matters yet.

@@ -172,7 +172,7 @@ func TestTheServerKeepsADrainsDeadline(t *testing.T) {
 	connectAgent(t, env["STREAMSPACE_SERVER"], "edge", strings.TrimSpace(must(t, env, "agents", "key", "edge")))
 	must(t, env, "session", "launch", "terminal", "--id", "one", "--wait")
 	drain := begin(t, env, "agents", "drain", "edge", "--deadline", "0s", "--wait")
-	if status := drain.end(t); status != 0 || drain.out.String() != "edge: draining, no session left\n" ||
+	if status := drain.end(t); status != 0 || drain.out.String() != "edge: draining, no session left, 1 stopped\n" ||
 		drain.progress.String() != "edge: draining, 1 session left, stops it now\n" {
 		t.Errorf("drained: status %d, %q, %q", status, drain.out.String(), drain.progress.String())
 	}

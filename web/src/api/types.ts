@@ -74,6 +74,8 @@ export interface Agent {
   cordoned: boolean;
   /** When what is left on a draining agent is stopped; never, if it is missing. */
   drainDeadline?: string;
+  /** What a drain has done with sessions so far. */
+  drained?: { moved: number; hibernated: number; stopped: number };
   sessions: number;
   capacity?: Record<string, unknown>;
 }

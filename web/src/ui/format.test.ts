@@ -52,4 +52,7 @@ test("an agent out of service says so, and what it waits for", () => {
   expect(say({ status: "draining", drainDeadline: deadline, sessions: 1 })).toBe("draining, 1 session left, stops it in 4 min");
   expect(say({ status: "draining", drainDeadline: "2030-04-01T11:00:00Z" })).toBe("draining, 3 sessions left, stops them now");
   expect(say({ status: "draining", drainDeadline: deadline, sessions: 0 })).toBe("draining, no session left");
+  expect(say({ status: "draining", drainDeadline: deadline, sessions: 0, drained: { moved: 2, hibernated: 0, stopped: 1 } })).toBe(
+    "draining, no session left, 2 moved, 1 stopped",
+  );
 });

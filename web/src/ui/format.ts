@@ -66,9 +66,13 @@ export function standing(agent: Agent, now: number): string {
   if (agent.status !== "draining") {
     return `${agent.status}${agent.cordoned ? ", cordoned" : ""}, ${count(agent.sessions, "session")}`;
   }
-  const left = `draining, ${agent.sessions === 0 ? "no session" : count(agent.sessions, "session")} left`;
-  if (!agent.drainDeadline || agent.sessions === 0) return left;
-  const minutes = Math.ceil((Date.parse(agent.drainDeadline) - now) / 60_000);
-  const them = agent.sessions === 1 ? "it" : "them";
-  return `${left}, stops ${them} ${minutes > 0 ? `in ${minutes} min` : "now"}`;
+  const parts = ["draining", `${agent.sessions === 0 ? "no session" : count(agent.sessions, "session")} left`];
+  if (agent.drainDeadline && agent.sessions > 0) {
+    const minutes = Math.ceil((Date.parse(agent.drainDeadline) - now) / 60_000);
+    parts.push(`stops ${agent.sessions === 1 ? "it" : "them"} ${minutes > 0 ? `in ${minutes} min` : "now"}`);
+  }
+  for (const what of ["moved", "hibernated", "stopped"] as const) {
+    if (agent.drained?.[what]) parts.push(`${agent.drained[what]} ${what}`);
+  }
+  return parts.join(", ");
 }
