@@ -62,7 +62,7 @@ func (w *world) startAgent(m *machine) error {
 	}}
 	made, err := agent.New(agent.Config{
 		Server: &url.URL{Scheme: "http", Host: "control-plane"}, Key: "key", AgentID: m.name,
-		Region: m.profile.region, Labels: m.profile.labels, JournalPath: run.journal, SyncJournal: run.sync, Driver: simDriver{run},
+		Region: m.profile.region, Labels: m.profile.labels, HomeStore: m.store, JournalPath: run.journal, SyncJournal: run.sync, Driver: simDriver{run},
 		Transport: transport, Logger: w.options.Logger.With("on", m.name), Version: "sim",
 		Backoff:      agent.Backoff{Cap: agentBackoff, Refused: agentBackoff},
 		HealthyAfter: 5 * time.Second, StaleAfter: w.plan.StaleAfter, InventoryEvery: w.plan.InventoryEvery,

@@ -24,7 +24,7 @@ type Edit struct{ File, Old, New string }
 
 // Bugs lists the planted bugs.
 func Bugs() []Bug {
-	return []Bug{
+	return append([]Bug{
 		{"epoch guard removed from WriteTransitions", []string{"H2"}, []Edit{{"db/transitions.go",
 			"case transition.Epoch != 0 && epochs[transition.AgentID] != transition.Epoch:",
 			"case transition.Epoch < 0:"}}},
@@ -108,7 +108,7 @@ func Bugs() []Bug {
 			"capacity = coalesce(`+capacity+`, agents.capacity)", "capacity = coalesce(agents.capacity, `+capacity+`)"}}},
 		{"an agent is tried again with what it could not start", []string{"S3"}, []Edit{{"services/waiting.go",
 			"	criteria.Avoid = session.FailedAgents()\n", ""}}},
-	}
+	}, reconcilerBugs()...)
 }
 
 // Plant writes the bug's changed files into dir, and the overlay that has the

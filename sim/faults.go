@@ -38,6 +38,8 @@ const (
 	AgentChanged   Fault = "agent came back different"
 	CapacityLie    Fault = "agent lied about its capacity"
 	DatabaseFar    Fault = "database far away"
+	// ControlPlaneAway is for longer than agents may be silent.
+	ControlPlaneAway Fault = "control plane away"
 )
 
 // faults are what may go wrong in one world, and what has. Safe for concurrent

@@ -16,7 +16,7 @@ func (j judgement) rows() {
 		session, action string
 		generation      int64
 	}
-	active := map[activity]string{}
+	active, forced := map[activity]string{}, map[string]bool{}
 	for _, c := range j.changes {
 		switch c.kind {
 		case "epoch":
@@ -27,12 +27,18 @@ func (j judgement) rows() {
 			if models.SessionState(c.was).Terminal() {
 				w.violateAt(c.at, "D3", c.session, "a session that had ended was written: %s", c)
 			}
+			if models.ErrorCode(c.code) == models.CodeAgentUnavailable && models.SessionState(c.became).Terminal() {
+				forced[c.session] = true
+			}
 			if c.placed() {
 				j.placement(c)
 			}
 		case "command":
 			if ended(c.was) {
 				w.violateAt(c.at, "D3", c.session, "a command that had ended was written: %s", c)
+			}
+			if c.sentNow != c.sentWas && forced[c.session] {
+				w.violateAt(c.at, "D3", c.session, "a command was sent of a session that had been ended without its agent: %s", c)
 			}
 			if c.sentNow != c.sentWas && c.sentNow != c.epoch {
 				w.violateAt(c.at, "H2", c.session, "a send on connection %d was written although %d is the newest: %s", c.sentNow, c.epoch, c)

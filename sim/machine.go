@@ -43,6 +43,8 @@ type machine struct {
 	name string
 	// joins is when the machine is set up, after the world began; 0 is at once.
 	joins time.Duration
+	// store is the home store that its agent shares, or empty.
+	store string
 
 	mu sync.Mutex
 	// profile is what its agent says.
@@ -63,7 +65,7 @@ type machine struct {
 }
 
 func newMachine(name string, one setup) *machine {
-	return &machine{name: name, joins: one.joins, joined: one.joins == 0, profile: one.profile, runtimes: map[driver.Ref]time.Time{}, failed: map[driver.Ref]int{}}
+	return &machine{name: name, joins: one.joins, store: one.store, joined: one.joins == 0, profile: one.profile, runtimes: map[driver.Ref]time.Time{}, failed: map[driver.Ref]int{}}
 }
 
 // join makes the machine one that is there.

@@ -50,6 +50,8 @@ type Plan struct {
 type setup struct {
 	profile profile
 	joins   time.Duration
+	// store is the home store that it shares, or empty.
+	store string
 }
 
 // event is something that happens at its time. What it happens to is drawn
@@ -146,6 +148,10 @@ func NewPlan(seed uint64) Plan {
 	}
 	p.crowd(newChance(seed, "placement"))
 	p.house(newChance(seed, "hibernation"))
+	if c := newChance(seed, "away"); c.happens(0.25) {
+		p.Enabled[ControlPlaneAway] = true
+		p.events = append(p.events, event{at: c.between(p.Chaos/8, p.Chaos/2), fault: ControlPlaneAway})
+	}
 	slices.SortFunc(p.events, func(a, b event) int { return int(a.at - b.at) })
 	return p
 }
@@ -211,6 +217,11 @@ func (p *Plan) crowd(c *chance) {
 func (p *Plan) house(c *chance) {
 	if p.Homely = c.happens(0.6); !p.Homely {
 		return
+	}
+	if c.happens(0.4) {
+		for i := range p.setups {
+			p.setups[i].store = []string{"", "attic", "attic"}[c.pick(3)]
+		}
 	}
 	for range 1 + c.pick(4) {
 		p.events = append(p.events, event{at: c.between(0, p.Chaos/4), ask: askLaunch})

@@ -59,7 +59,10 @@ func (j judgement) failure(c change) {
 	}
 	switch models.ErrorCode(c.code) {
 	case models.CodeCommandFailed, models.CodeStartTimeout:
-		// The driver may fail and hang at any time.
+		// The driver may fail and hang at any time; what is not to begin is tried again.
+		if c.was != string(models.SessionPending) && c.was != string(models.SessionWaking) {
+			violate("R2", "only a start ends with its failure")
+		}
 	case models.CodeUnavailable:
 		if !w.plan.Enabled[SyncFailed] {
 			violate("R2", "a journal that works refused a start")
@@ -77,6 +80,8 @@ func (j judgement) failure(c change) {
 	case models.CodeCommandTimeout:
 		if !w.plan.Hasty {
 			violate("D6", "a command was not done in a quarter of an hour that did not pass")
+		} else if !j.outOfTime(c) {
+			violate("R2", "no command of the session has come to its deadline")
 		}
 	case models.CodeAgentUnavailable:
 		j.declaredGone(c, violate)
@@ -95,10 +100,33 @@ func (j judgement) ended(c change, kind effectKind) bool {
 	return false
 }
 
+// outOfTime tells whether a command of the session ended at its deadline when the
+// session failed. Nothing is stuck for so long here that it has to be given up.
+func (j judgement) outOfTime(c change) bool {
+	for _, other := range j.changes {
+		deadline, err := time.Parse(rowTime, other.deadline)
+		if other.kind == "command" && other.session == c.session && other.n < c.n && other.at >= c.at-time.Second && ended(other.became) &&
+			err == nil && deadline.Before(j.world.began.Add(c.at+j.world.drift())) {
+			return true
+		}
+	}
+	return false
+}
+
 // declaredGone judges H4: an agent that was connected within its time, to a
 // replica whose database and clock worked, is not gone.
 func (j judgement) declaredGone(c change, violate func(invariant, why string)) {
 	w := j.world
+	s := w.slots[c.replica-1]
+	var started time.Time
+	for _, one := range s.starts {
+		if j.since(one) <= c.at {
+			started = one
+		}
+	}
+	if watched := c.at - j.since(started); watched < w.plan.AgentGoneAfter-w.drift() {
+		violate("H4", "a replica that had watched for "+watched.String()+" only declared an agent gone")
+	}
 	// The row's heartbeat may be as old as a rhythm and a write; clocks may
 	// differ by the steps that they took.
 	allowed := w.plan.AgentGoneAfter - 2*w.plan.HeartbeatEvery

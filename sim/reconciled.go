@@ -99,13 +99,19 @@ func (j judgement) homes() {
 		if before == "" || before == c.agent {
 			continue
 		}
-		if c.woken() && !wishes[c.session].allowedElsewhere(w.began.Add(c.at)) {
+		if c.woken() && !w.shareHomes(before, c.agent) && !wishes[c.session].allowedElsewhere(w.began.Add(c.at)) {
 			w.violateAt(c.at, "R3", c.session, "session %s was woken on %s, its home is on %s, and nobody said that it may leave it", c.session, c.agent, before)
 		}
 		if !j.knownDead(c.session, before, c.at) {
 			w.violateAt(c.at, "R3", c.session, "session %s was placed on %s before its runtime on %s was known to be no more", c.session, c.agent, before)
 		}
 	}
+}
+
+// shareHomes tells whether two machines have the same homes.
+func (w *world) shareHomes(one, other string) bool {
+	store := w.machine(one).store
+	return store != "" && store == w.machine(other).store
 }
 
 // allowedElsewhere tells whether somebody had asked for a wake without the home.

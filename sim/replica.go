@@ -25,8 +25,9 @@ type slot struct {
 	// away is until when its database cannot be reached, in Unix nanoseconds.
 	away atomic.Int64
 
-	mu      sync.Mutex
-	runs    int
+	mu sync.Mutex
+	// starts are when its processes were started.
+	starts  []time.Time
 	current *replicaRun
 }
 
@@ -68,17 +69,17 @@ type replicaRun struct {
 // startReplica composes a replica as internal/server does, and starts it. The
 // caller has the slot's lock.
 func (w *world) startReplica(s *slot) {
-	s.runs++
+	s.starts = append(s.starts, time.Now())
+	run := len(s.starts)
 	r := &replicaRun{world: w, slot: s, name: fmt.Sprintf("replica %d", s.number), life: newLife()}
 	s.current = r
-	logger := w.options.Logger.With("on", r.name, "run", s.runs)
+	logger := w.options.Logger.With("on", r.name, "run", run)
 	number := int64(s.number)
 	store := &storage{path: w.path, gate: w.gate, life: r.life, faults: w.faults, awayUntil: &s.away, healed: w.healed,
-		chance:   newChance(w.plan.Seed, fmt.Sprintf("%s run %d", r.name, s.runs)),
+		chance:   newChance(w.plan.Seed, fmt.Sprintf("%s run %d", r.name, run)),
 		by:       func() (int64, int64) { return int64(time.Since(w.began)), number },
 		atCommit: r.atCommit, far: w.far,
 	}
-	run := s.runs
 	r.handle = store.open()
 	r.database = db.FromDB(r.handle)
 	r.hub = websocket.NewAgentHubWith(r.database, websocket.Options{Logger: logger, Now: s.now,
@@ -123,7 +124,7 @@ func (r *replicaRun) routes() http.Handler {
 		}
 		if err == nil {
 			_, _, err = r.database.RegisterAgent(request.Context(), models.Agent{
-				ID: body.AgentID, Platform: body.Platform, Region: body.Region, Labels: body.Labels, Capacity: body.Capacity, Metadata: body.Metadata,
+				ID: body.AgentID, Platform: body.Platform, Region: body.Region, HomeStore: body.HomeStore, Labels: body.Labels, Capacity: body.Capacity, Metadata: body.Metadata,
 			}, r.slot.now())
 		}
 		if err != nil {
@@ -151,8 +152,15 @@ func (r *replicaRun) atCommit(done bool) {
 
 // crash ends the replica at once, and has another one started in a while.
 func (r *replicaRun) crash() {
+	if r.fall() {
+		r.world.later(r.world.chance.between(500*time.Millisecond, 12*time.Second), func() { r.world.resume(r.slot) })
+	}
+}
+
+// fall ends the replica at once, and tells whether it still ran.
+func (r *replicaRun) fall() bool {
 	if r.life.over() {
-		return
+		return false
 	}
 	r.life.end()
 	r.slot.mu.Lock()
@@ -169,7 +177,7 @@ func (r *replicaRun) crash() {
 		}
 	}
 	r.world.running.Go(r.stop)
-	r.world.later(r.world.chance.between(500*time.Millisecond, 12*time.Second), func() { r.world.resume(r.slot) })
+	return true
 }
 
 // stop ends the replica in order, and after a crash what goroutines are left.

@@ -54,6 +54,18 @@ func (w *world) strike(kind Fault) {
 				other.away.Store(until)
 			}
 		}
+	case ControlPlaneAway:
+		w.faults.count(kind)
+		for _, s := range w.slots {
+			if r := s.running(); r != nil {
+				r.fall()
+			}
+		}
+		w.later(c.between(20*time.Second, 80*time.Second), func() {
+			for _, s := range w.slots {
+				w.resume(s)
+			}
+		})
 	case ClockStep:
 		w.faults.count(kind)
 		step := c.between(time.Second, 12*time.Second)

@@ -1,0 +1,53 @@
+package sim
+
+// reconcilerBugs are those of what sets right again: the reconciler, inventories,
+// forced ends, hibernating and waking.
+func reconcilerBugs() []Bug {
+	return []Bug{
+		{"a forced end asks not what the session has become", []string{"D3", "R2"}, []Edit{
+			{"db/forced.go", "if !known || session.State != end.From || end.Waiting", "end.From = session.State\n			if !known || end.Waiting"}}},
+		{"reconciler forgets what hibernates", []string{"R1"}, []Edit{{"services/reconciler.go",
+			"				models.SessionHibernating: options.HibernatingAfter,\n", ""}}},
+		{"reconciler forgets what is to end", []string{"R1"}, []Edit{{"services/reconciler.go",
+			"				models.SessionTerminating: options.TerminatingAfter,\n", ""}}},
+		{"reconciler gives a failed hibernation a stop", []string{"R1", "R2"}, []Edit{{"db/commands.go",
+			"Generation: command.Generation, Action: command.Action, Payload: command.Payload,",
+			"Generation: command.Generation, Action: models.ActionStopSession, Payload: command.Payload,"}}},
+		{"reconciler looks once", []string{"R1"}, []Edit{{"services/reconciler.go",
+			"			case <-ticker.C:\n			}\n", "			case <-ticker.C:\n				<-r.loop.stopping\n				return\n			}\n"}}},
+		{"reconciler gives up at once", []string{"R2"}, []Edit{{"services/plan.go",
+			"case s.connected && age > limits.giveUp:", "case s.connected && age > limit+1:"}}},
+		{"a replica that starts declares agents gone", []string{"H4"}, []Edit{{"services/plan.go",
+			"	if s.watching.After(last) {\n", "	if s.watching.After(s.now) {\n"}}},
+		{"a forced end leaves the command open", []string{"D3", "R4", "D6"}, []Edit{{"db/forced.go",
+			"WHERE agent_commands.session_id = u.session_id AND status NOT IN", "WHERE agent_commands.session_id = u.reason AND status NOT IN"}}},
+		{"a verdict keeps what nobody knows", []string{"R4"}, []Edit{{"services/compare.go",
+			"if !known || unwanted(session, item)", "if known && unwanted(session, item)"}}},
+		{"a verdict stops what is about to run", []string{"R6", "R2"}, []Edit{{"services/compare.go",
+			"if !known || unwanted(session, item)", "if !known || session.State != models.SessionRunning || unwanted(session, item)"}}},
+		{"a verdict stops newer generations too", []string{"R6", "D4", "R2"}, []Edit{{"agent/frames.go",
+			"ref := driver.Ref{SessionID: item.SessionID, Generation: item.Generation}", "ref := driver.Ref{SessionID: item.SessionID, Generation: item.Generation + 9}"}}},
+		{"agent takes every verdict for a stop", []string{"R6"}, []Edit{{"agent/frames.go",
+			"if item.Verdict != wire.VerdictStop {", "if item.Verdict == \"\" {"}}},
+		{"a lost runtime is not noticed", []string{"R2"}, []Edit{{"services/inventory.go",
+			"	for _, session := range absent {\n", "	for _, session := range absent[:0] {\n"}}},
+		{"reconciler brings on what runs", []string{"R5"}, []Edit{{"services/reconciler.go",
+			"				models.SessionWaking:      options.WakingAfter,\n",
+			"				models.SessionWaking:      options.WakingAfter,\n				models.SessionRunning:     options.WakingAfter,\n"}}},
+		{"a failed hibernation ends the session", []string{"R2"}, []Edit{{"models/consequence.go",
+			"		if Begins(o.Action) {\n", "		if o.Action != ActionStopSession {\n"}}},
+		{"what may run in part is started elsewhere", []string{"R3"}, []Edit{{"db/transitions.go",
+			"Said: transition.Epoch != 0 && !end.Lingers}", "Said: true}"}}},
+		{"hibernated sessions keep what they reserved", []string{"S4"}, []Edit{{"db/agents.go",
+			"const live = `state NOT IN ('terminated', 'failed') AND state <> 'hibernated'`", "const live = `state NOT IN ('terminated', 'failed')`"}}},
+		{"a wake takes what is not free", []string{"S1", "S3"}, []Edit{{"db/hibernate.go",
+			"outcome := l.reserve(l.launches[0]); outcome.Err != nil {", "outcome := l.reserve(l.launches[0]); outcome.Err != nil && session.ID == \"\" {"}}},
+		{"a wake leaves the home unasked", []string{"R3"}, []Edit{{"services/hibernate.go",
+			"		case elsewhere:\n", "		default:\n"}}},
+		{"a wake is of the generation that was to hibernate", []string{"R1", "R2", "S2", "D4"}, []Edit{
+			{"db/hibernate.go", "		session.Generation++\n		session.DesiredState = models.DesiredRunning\n", "		session.DesiredState = models.DesiredRunning\n"},
+			{"services/hibernate.go", "next.AgentID, next.Generation = agentID, session.Generation+1", "next.AgentID = agentID"}}},
+		{"a wake is written without its command", []string{"D2"}, []Edit{{"db/hibernate.go",
+			"		if err := d.insertCommand(ctx, t, command, now); err != nil {\n			return err\n		}\n		if len(asked", "		if len(asked"}}},
+	}
+}
