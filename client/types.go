@@ -58,6 +58,10 @@ type LaunchRequest struct {
 	// WaitSeconds is how long to wait for an agent; nil is the server's default,
 	// and 0 not at all.
 	WaitSeconds *int64 `json:"waitSeconds,omitempty"`
+	// IdleTimeout and MaxDuration end the session after so long unused, or after
+	// running so long, e.g. 30m. They can only shorten the template's.
+	IdleTimeout string `json:"idleTimeout,omitempty"`
+	MaxDuration string `json:"maxDuration,omitempty"`
 }
 
 // WakeRequest says where a hibernated session may wake.
@@ -148,6 +152,7 @@ type Template struct {
 	Protocol    models.Protocol `json:"protocol"`
 	Platforms   []string        `json:"platforms"`
 	Resources   Resources       `json:"resources"`
+	models.TimeLimits
 	// Available tells whether some online agent can run it now.
 	Available bool `json:"available"`
 	// Reason says why it is not available.

@@ -106,7 +106,7 @@ func TestALoginLinkOpensOnce(t *testing.T) {
 func TestATicketOpensOnce(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		ctx := t.Context()
-		ticket := models.Ticket{SessionID: "s", Generation: 3, UserID: w.user.ID, CreatedAt: noon, ExpiresAt: after(time.Minute)}
+		ticket := models.Ticket{SessionID: "s", Generation: 3, UserID: w.user.ID, CreatedAt: noon, ExpiresAt: after(time.Minute), ReportsInput: true}
 		for _, hash := range []string{"t1", "t2"} {
 			ticket.Hash = hash
 			must(t, w.CreateTicket(ctx, ticket))

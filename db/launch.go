@@ -229,7 +229,7 @@ func (l *launcher) insertSessions(ctx context.Context, fresh []int) (inserted []
 		{"reason", "text"}, {"reason_code", "text"}, {"agent_id", "text"}, {"cluster_id", "text"}, {"platform", "text"}, {"region", "text"},
 		{"cpu", "text"}, {"memory", "text"}, {"gpus", "bigint"}, {"reserved_cpu", "bigint"}, {"reserved_memory", "bigint"},
 		{"placement", "text"}, {"priority", "bigint"}, {"wait_until", "timestamptz"}, {"attempts", "bigint"},
-		{"spec", "text"}, {"request_hash", "text"}, {"at", "timestamptz"}}}
+		{"spec", "text"}, {"request_hash", "text"}, {"at", "timestamptz"}, {"idle_timeout", "text"}, {"max_duration", "text"}}}
 	for _, i := range fresh {
 		session := l.launches[i].Session
 		spec, err := json.Marshal(session.Spec)
@@ -244,7 +244,7 @@ func (l *launcher) insertSessions(ctx context.Context, fresh []int) (inserted []
 			orNull(session.ReasonCode), orNull(session.AgentID), orNull(session.ClusterID), orNull(session.Platform), orNull(session.Region),
 			orNull(session.Resources.CPU), orNull(session.Resources.Memory), reserves.GPUs, reserves.CPU, reserves.Memory,
 			orNull(string(session.Placement)), session.Priority, d.atOptional(session.WaitUntil), attempts,
-			string(spec), session.RequestHash, d.at(l.now))
+			string(spec), session.RequestHash, d.at(l.now), orNull(session.Spec.Spec.IdleTimeout), orNull(session.Spec.Spec.MaxDuration))
 	}
 	source, args, err := d.source(rows, "u", 1)
 	if err != nil {
@@ -256,10 +256,10 @@ func (l *launcher) insertSessions(ctx context.Context, fresh []int) (inserted []
 	}
 	ids, err := l.texts(ctx, `INSERT INTO sessions (id, name, user_id, template, protocol, state, desired_state, generation,
 			reason, reason_code, agent_id, cluster_id, platform, region, cpu, memory, gpus, reserved_cpu, reserved_memory,
-			placement, priority, wait_until, attempts, spec, request_hash, created_at, updated_at, state_since)
+			placement, priority, wait_until, attempts, spec, request_hash, created_at, updated_at, state_since, idle_timeout, max_duration)
 		SELECT u.id, u.name, u.user_id, u.template, u.protocol, 'pending', 'running', 1, u.reason, u.reason_code, u.agent_id,
 			u.cluster_id, u.platform, u.region, u.cpu, u.memory, u.gpus, u.reserved_cpu, u.reserved_memory, u.placement`+asJSON+`,
-			u.priority, u.wait_until, u.attempts, u.spec`+asJSON+`, u.request_hash, u.at, u.at, u.at
+			u.priority, u.wait_until, u.attempts, u.spec`+asJSON+`, u.request_hash, u.at, u.at, u.at, u.idle_timeout, u.max_duration
 		FROM `+source+` WHERE true ON CONFLICT (id) DO NOTHING RETURNING id`, args...)
 	if err != nil {
 		return nil, err

@@ -14,6 +14,24 @@ type life struct {
 	before  models.SessionState
 }
 
+// arrive notes what follows from the session's change from one state to the one
+// that it has now. Its time limits count from when it runs.
+func arrive(session *models.Session, from models.SessionState, now time.Time) {
+	session.UpdatedAt = now.UTC().Truncate(time.Microsecond)
+	if session.State == from {
+		return
+	}
+	session.StateSince, session.ExpiresAt, session.IdleAt = session.UpdatedAt, nil, nil
+	switch session.State {
+	case models.SessionRunning:
+		session.ExpiresAt, session.IdleAt = session.Ends(now, now)
+	case models.SessionHibernated:
+		session.DesiredState = models.DesiredHibernated
+	case models.SessionTerminated:
+		session.DesiredState = models.DesiredTerminated
+	}
+}
+
 // lockSessions reads sessions, and holds their rows on PostgreSQL until the
 // transaction ends.
 func (t *tx) lockSessions(ctx context.Context, ids []string) (map[string]models.Session, error) {
@@ -39,23 +57,18 @@ func (t *tx) saveLives(ctx context.Context, lives []life, now time.Time) error {
 	d := t.database
 	rows := &batch{columns: []batchColumn{{"id", "text"}, {"before", "text"}, {"state", "text"}, {"desired_state", "text"},
 		{"reason", "text"}, {"reason_code", "text"}, {"retryable", "boolean"}, {"state_since", "timestamptz"},
-		{"agent_id", "text"}, {"generation", "bigint"}, {"wait_until", "timestamptz"}, {"failures", "text"}}}
+		{"agent_id", "text"}, {"generation", "bigint"}, {"wait_until", "timestamptz"}, {"failures", "text"},
+		{"expires_at", "timestamptz"}, {"idle_at", "timestamptz"}}}
 	for _, one := range lives {
 		session := one.session
-		session.UpdatedAt = now.UTC().Truncate(time.Microsecond)
-		if session.State != one.before {
-			session.StateSince = session.UpdatedAt
-		}
-		if session.State == models.SessionTerminated {
-			session.DesiredState = models.DesiredTerminated
-		}
+		arrive(session, one.before, now)
 		failures, err := asJSON(session.Failures)
 		if err != nil {
 			return err
 		}
 		rows.add(session.ID, string(one.before), string(session.State), string(session.DesiredState), orNull(session.Reason),
 			orNull(session.ReasonCode), session.Retryable, d.at(session.StateSince), orNull(session.AgentID), session.Generation,
-			d.atOptional(session.WaitUntil), failures)
+			d.atOptional(session.WaitUntil), failures, d.atOptional(session.ExpiresAt), d.atOptional(session.IdleAt))
 		t.sessionChanged(session.ID)
 	}
 	slices.Sort(t.changed)
@@ -70,6 +83,7 @@ func (t *tx) saveLives(ctx context.Context, lives []life, now time.Time) error {
 	saved, err := t.exec(ctx, `UPDATE sessions SET state = u.state, desired_state = u.desired_state, reason = u.reason,
 		reason_code = u.reason_code, retryable = u.retryable, updated_at = $1, state_since = u.state_since,
 		agent_id = u.agent_id, generation = u.generation, wait_until = u.wait_until, failures = u.failures`+cast+`,
+		expires_at = u.expires_at, idle_at = u.idle_at,
 		cluster_id = CASE WHEN u.agent_id IS NULL THEN NULL ELSE cluster_id END,
 		platform = CASE WHEN u.agent_id IS NULL THEN NULL ELSE platform END,
 		region = CASE WHEN u.agent_id IS NULL THEN NULL ELSE region END

@@ -21,7 +21,8 @@ type Observation struct {
 }
 
 // Observe moves a session to where its agent sees it, when that is a legal
-// transition; moved tells whether. Observations of a runtime older than the
+// transition; moved tells whether. One that keeps no home does not hibernate
+// unasked. Observations of a runtime older than the
 // session's last start change nothing. Another agent's session gives
 // models.CodeForbidden, a replaced connection models.CodeEpochStale.
 func (d *Database) Observe(ctx context.Context, seen Observation, now time.Time) (session models.Session, moved bool, err error) {
@@ -49,6 +50,12 @@ func (d *Database) Observe(ctx context.Context, seen Observation, now time.Time)
 			}
 		}
 		from := session.State
+		if from == models.SessionRunning && seen.State == models.SessionHibernated && !session.Spec.Spec.PersistentHome {
+			return nil
+		}
+		if seen.Reason == "" && session.ReasonCode.IsTimeLimit() {
+			seen.Reason, seen.ReasonCode = session.Reason, session.ReasonCode // it ended for that
+		}
 		session.State, session.Reason, session.ReasonCode, session.Retryable =
 			seen.State, seen.Reason, seen.ReasonCode, seen.Retryable
 		if err := d.saveSession(ctx, t, &session, from, now); err != nil {

@@ -12,7 +12,8 @@ import (
 
 const sessionColumns = `s.id, s.name, s.user_id, coalesce(u.name, ''), s.template, s.protocol, s.state, s.desired_state,
 	s.generation, s.reason, s.reason_code, s.retryable, s.agent_id, s.cluster_id, s.platform, s.region, s.cpu, s.memory,
-	s.gpus, s.priority, s.wait_until, s.move_until, s.attempts, s.failures, s.placement, s.spec, s.request_hash, s.created_at, s.updated_at, s.state_since`
+	s.gpus, s.priority, s.wait_until, s.move_until, s.attempts, s.failures, s.placement, s.spec, s.request_hash, s.created_at, s.updated_at, s.state_since,
+	s.expires_at, s.idle_at`
 
 const sessionTables = ` FROM sessions s LEFT JOIN users u ON u.id = s.user_id`
 
@@ -23,12 +24,13 @@ func sessionTargets(session *models.Session) []any {
 		text(&session.Platform), text(&session.Region), text(&session.Resources.CPU), text(&session.Resources.Memory), &session.Resources.GPUs,
 		&session.Priority, optionalTime{&session.WaitUntil}, optionalTime{&session.MoveUntil}, &session.Attempts, jsonColumn{&session.Failures}, jsonColumn{&session.Placement},
 		jsonColumn{&session.Spec}, &session.RequestHash, timeColumn{&session.CreatedAt}, timeColumn{&session.UpdatedAt},
-		timeColumn{&session.StateSince}}
+		timeColumn{&session.StateSince}, optionalTime{&session.ExpiresAt}, optionalTime{&session.IdleAt}}
 }
 
 func scanSession(row scanner) (models.Session, error) {
 	var session models.Session
 	err := row.Scan(sessionTargets(&session)...)
+	session.TimeLimits = session.Spec.Spec.TimeLimits()
 	return session, err
 }
 
@@ -206,17 +208,13 @@ func (d *Database) lockSession(ctx context.Context, t *tx, sessionID string) (mo
 // saveSession writes what a session's life changes. The row is locked, so it
 // still is in state from; the guard makes sure of it.
 func (d *Database) saveSession(ctx context.Context, t *tx, session *models.Session, from models.SessionState, now time.Time) error {
-	session.UpdatedAt = now.UTC().Truncate(time.Microsecond)
-	if session.State != from {
-		session.StateSince = session.UpdatedAt
-	}
-	if session.State == models.SessionTerminated {
-		session.DesiredState = models.DesiredTerminated
-	}
+	arrive(session, from, now)
 	written, err := t.exec(ctx, `UPDATE sessions SET state = $2, desired_state = $3, generation = $4, reason = $5,
-		reason_code = $6, retryable = $7, updated_at = $8, state_since = $9 WHERE id = $1 AND state = $10`,
+		reason_code = $6, retryable = $7, updated_at = $8, state_since = $9, expires_at = $11, idle_at = $12
+		WHERE id = $1 AND state = $10`,
 		session.ID, string(session.State), string(session.DesiredState), session.Generation, orNull(session.Reason),
-		orNull(session.ReasonCode), session.Retryable, d.at(session.UpdatedAt), d.at(session.StateSince), string(from))
+		orNull(session.ReasonCode), session.Retryable, d.at(session.UpdatedAt), d.at(session.StateSince), string(from),
+		d.atOptional(session.ExpiresAt), d.atOptional(session.IdleAt))
 	if err == nil && written != 1 {
 		return models.Errorf(models.CodeTransitionIllegal, "session %q is no longer %s", session.ID, from)
 	}

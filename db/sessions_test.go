@@ -103,7 +103,10 @@ func TestTheDefaultPageHasFifty(t *testing.T) {
 func TestObserveMovesOnlyLegally(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		epoch := w.agent("a", 0)
-		w.session("s", "a", noon)
+		launch := w.launch("s", "a")
+		launch.Session.Spec.Spec.PersistentHome = true // else it does not hibernate unasked
+		_, _, err := w.LaunchSession(t.Context(), launch, noon)
+		must(t, err)
 		for _, from := range models.SessionStates() {
 			for _, to := range models.SessionStates() {
 				w.sql("UPDATE sessions SET state = '%s', reason = 'old'", from)

@@ -16,9 +16,9 @@ func (d *Database) CreateTicket(ctx context.Context, ticket models.Ticket) error
 		if err := t.forgetExpired(ctx, "tickets", ticket.CreatedAt); err != nil {
 			return err
 		}
-		_, err := t.exec(ctx, `INSERT INTO tickets (hash, session_id, generation, user_id, created_at, expires_at)
-			VALUES ($1, $2, $3, $4, $5, $6)`, ticket.Hash, ticket.SessionID, ticket.Generation, ticket.UserID,
-			d.at(ticket.CreatedAt), d.at(ticket.ExpiresAt))
+		_, err := t.exec(ctx, `INSERT INTO tickets (hash, session_id, generation, user_id, created_at, expires_at, reports_input)
+			VALUES ($1, $2, $3, $4, $5, $6, $7)`, ticket.Hash, ticket.SessionID, ticket.Generation, ticket.UserID,
+			d.at(ticket.CreatedAt), d.at(ticket.ExpiresAt), ticket.ReportsInput)
 		return err
 	})
 }
@@ -51,13 +51,13 @@ func (d *Database) RedeemTicket(ctx context.Context, hash string, now time.Time)
 	return ticket, nil
 }
 
-const selectTicket = `SELECT hash, session_id, generation, user_id, created_at, expires_at, used_at FROM tickets WHERE hash = $1`
+const selectTicket = `SELECT hash, session_id, generation, user_id, created_at, expires_at, used_at, reports_input FROM tickets WHERE hash = $1`
 
 // scanTicket reads a ticket, and refuses one that cannot be redeemed.
 func scanTicket(row scanner, now time.Time) (ticket models.Ticket, err error) {
 	var used *time.Time
 	err = row.Scan(&ticket.Hash, &ticket.SessionID, &ticket.Generation, &ticket.UserID,
-		timeColumn{&ticket.CreatedAt}, timeColumn{&ticket.ExpiresAt}, optionalTime{&used})
+		timeColumn{&ticket.CreatedAt}, timeColumn{&ticket.ExpiresAt}, optionalTime{&used}, &ticket.ReportsInput)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return ticket, models.Errorf(models.CodeTicketInvalid, "the ticket is not known; ask for a new one")

@@ -52,4 +52,7 @@ type Ticket struct {
 	UserID     string
 	ExpiresAt  time.Time
 	CreatedAt  time.Time
+	// ReportsInput tells that the stream's viewer says when somebody uses the
+	// session, so that its being there alone is no use.
+	ReportsInput bool
 }

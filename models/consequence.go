@@ -57,8 +57,9 @@ func (o Outcome) Consequence(session Session) (Consequence, bool) {
 	for _, next := range []SessionState{o.State, completedStates[o.Action]} {
 		switch {
 		case !session.State.CanBecome(next):
-		case next == SessionHibernated && session.ReasonCode == "": // why it was asked to, and nothing that failed
-			return Consequence{State: next, Reason: session.Reason}, true
+		case Ends(o.Action) && session.ReasonCode.IsTimeLimit(), next == SessionHibernated && session.ReasonCode == "":
+			// Why it was asked to, and nothing that failed.
+			return Consequence{State: next, Reason: session.Reason, Code: session.ReasonCode}, true
 		default:
 			return Consequence{State: next}, true
 		}

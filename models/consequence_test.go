@@ -61,6 +61,19 @@ func TestConsequence(t *testing.T) {
 	}
 }
 
+// What a time limit ended says so when it has ended.
+func TestATimeLimitStaysTheReason(t *testing.T) {
+	for action, state := range map[string]models.SessionState{
+		models.ActionStopSession: models.SessionTerminating, models.ActionHibernateSession: models.SessionHibernating, models.ActionWakeSession: models.SessionWaking,
+	} {
+		session := models.Session{State: state, Generation: 2, Reason: "nobody used it", ReasonCode: models.CodeIdleTimeout}
+		got, _ := models.Outcome{Action: action, Generation: 2, Completed: true}.Consequence(session)
+		if want := models.Ends(action); (got.Reason == session.Reason && got.Code == session.ReasonCode) != want {
+			t.Errorf("after %s it is %+v", action, got)
+		}
+	}
+}
+
 func TestConsequenceIsAlwaysLegal(t *testing.T) {
 	named := append(models.SessionStates(), "", "nonsense")
 	actions := []string{models.ActionStartSession, models.ActionStopSession, models.ActionHibernateSession, models.ActionWakeSession, "nonsense"}

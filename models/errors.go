@@ -26,6 +26,8 @@ const (
 	CodeNoSuitableAgent   ErrorCode = "no_suitable_agent"
 	CodeWaitingForAgent   ErrorCode = "waiting_for_agent"
 	CodeWaitTimeout       ErrorCode = "wait_timeout"
+	CodeIdleTimeout       ErrorCode = "idle_timeout"
+	CodeMaxDuration       ErrorCode = "max_duration"
 	CodeCommandUnknown    ErrorCode = "command_unknown"
 	CodeCommandFailed     ErrorCode = "command_failed"
 	CodeCommandTimeout    ErrorCode = "command_timeout"

@@ -22,7 +22,8 @@ type Event struct {
 	// From and To are the states before and after; From is empty at creation.
 	From string `json:"from,omitempty"`
 	To   string `json:"to,omitempty"`
-	// Actor is who caused it: user:NAME, agent:ID, reconciler, drain or system.
+	// Actor is who caused it: user:NAME, agent:ID, reconciler, drain,
+	// timekeeper or system.
 	Actor      string    `json:"actor"`
 	Reason     string    `json:"reason,omitempty"`
 	ReasonCode ErrorCode `json:"reasonCode,omitempty"`

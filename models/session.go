@@ -23,11 +23,12 @@ const (
 
 // sessionTransitions is the only copy of the session state machine; the CHECK
 // constraints of both databases are tested against it. Running may end without
-// passing terminating when the runtime ended by itself. Pending may end so when
+// passing terminating when the runtime ended by itself, and sleep without passing
+// hibernating when its agent kept a time limit alone. Pending may end so when
 // no agent ever had the session.
 var sessionTransitions = map[SessionState][]SessionState{
 	SessionPending:     {SessionRunning, SessionTerminating, SessionTerminated, SessionFailed},
-	SessionRunning:     {SessionHibernating, SessionTerminating, SessionTerminated, SessionFailed},
+	SessionRunning:     {SessionHibernating, SessionHibernated, SessionTerminating, SessionTerminated, SessionFailed},
 	SessionHibernating: {SessionHibernated, SessionTerminating, SessionFailed},
 	SessionHibernated:  {SessionWaking, SessionTerminating, SessionFailed},
 	SessionWaking:      {SessionRunning, SessionTerminating, SessionFailed},
@@ -117,6 +118,12 @@ type Session struct {
 	UpdatedAt time.Time `json:"updatedAt"`
 	// StateSince is when State last changed; stuck sessions are found by it.
 	StateSince time.Time `json:"stateSince"`
+
+	TimeLimits
+	// ExpiresAt is when a running session will have run for MaxDuration, IdleAt
+	// when it will have been unused for IdleTimeout if nobody uses it until then.
+	ExpiresAt *time.Time `json:"expiresAt,omitempty" doc:"when it reaches maxDuration"`
+	IdleAt    *time.Time `json:"idleAt,omitempty" doc:"when it reaches idleTimeout, unless it is used before"`
 
 	// Priority comes before age among sessions that wait for an agent; 0 is
 	// usual, higher comes first.

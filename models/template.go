@@ -43,6 +43,10 @@ type TemplateSpec struct {
 	VNC              VNC       `json:"vnc" yaml:"vnc"`
 	// PersistentHome keeps the session's home directory after it ends.
 	PersistentHome bool `json:"persistentHome,omitempty" yaml:"persistentHome"`
+	// IdleTimeout, MaxDuration and OnLimit are the sessions' TimeLimits.
+	IdleTimeout string  `json:"idleTimeout,omitempty" yaml:"idleTimeout"`
+	MaxDuration string  `json:"maxDuration,omitempty" yaml:"maxDuration"`
+	OnLimit     OnLimit `json:"onLimit,omitempty" yaml:"onLimit"`
 	// Process is what the process platform runs.
 	Process *ProcessSpec `json:"process,omitempty" yaml:"process"`
 }

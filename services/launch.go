@@ -47,8 +47,12 @@ type LaunchRequest struct {
 	Priority int64
 	// Wait is how long the session may wait for an agent; nil is the default, 0
 	// is not at all, and a day the longest.
-	Wait  *time.Duration
-	Owner models.User
+	Wait *time.Duration
+	// IdleTimeout and MaxDuration are time limits as the template has them, such
+	// as 30m; they set some where the template has none, and shorten those that
+	// it has.
+	IdleTimeout, MaxDuration string
+	Owner                    models.User
 }
 
 // wish is what a request says of the agent that is to get the session, as it is
@@ -122,6 +126,9 @@ func (r LaunchRequest) hash() (string, error) {
 	}
 	if len(r.Labels) > 0 || !reflect.ValueOf(r.Preferences).IsZero() {
 		asked = append(asked, r.Labels, r.Preferences)
+	}
+	if r.IdleTimeout != "" || r.MaxDuration != "" {
+		asked = append(asked, r.IdleTimeout, r.MaxDuration)
 	}
 	body, err := json.Marshal(asked)
 	if err != nil {

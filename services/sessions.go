@@ -145,7 +145,8 @@ func (s *Sessions) launchable(ctx context.Context, request LaunchRequest) (model
 		return models.Template{}, models.Errorf(models.CodeInvalidRequest, "template %q does not run on platform %q, only on %s",
 			request.Template, request.Platform, strings.Join(template.Spec.Platforms, ", "))
 	}
-	return template, nil
+	template.Spec, err = template.Spec.Shortened(request.IdleTimeout, request.MaxDuration)
+	return template, err
 }
 
 // criteria are what the request asks of an agent.

@@ -32,6 +32,8 @@ type Config struct {
 	Sessions *services.Sessions
 	Broker   *tunnel.Broker
 	Feed     *services.Feed
+	// Activity is told when sessions are used.
+	Activity *services.ActivityKeeper
 	// Dispatcher and Reconciler are shown in the metrics; nil leaves theirs
 	// out.
 	Dispatcher *services.CommandDispatcher
@@ -76,7 +78,8 @@ func New(config Config) (http.Handler, error) {
 	document := &documentHandler{}
 	for _, resource := range []interface{ register(*router) }{
 		&sessionRoutes{database: config.Database, sessions: config.Sessions},
-		&streamRoutes{database: config.Database, auth: config.Auth, hub: config.Hub, broker: config.Broker,
+		&activityRoutes{database: config.Database, activity: config.Activity},
+		&streamRoutes{database: config.Database, auth: config.Auth, hub: config.Hub, broker: config.Broker, activity: config.Activity,
 			origins: origins, public: config.PublicURL, metrics: metrics, logger: config.Logger},
 		&eventRoutes{database: config.Database, auth: config.Auth, feed: config.Feed, shutdown: config.Shutdown,
 			poll: config.EventsPoll, ping: config.EventsPing, logger: config.Logger},
@@ -102,7 +105,7 @@ func New(config Config) (http.Handler, error) {
 func (c *Config) complete() error {
 	for name, missing := range map[string]bool{
 		"Database": c.Database == nil, "Hub": c.Hub == nil, "Sessions": c.Sessions == nil,
-		"Broker": c.Broker == nil, "Feed": c.Feed == nil, "Auth": c.Auth == nil, "Registry": c.Registry == nil,
+		"Broker": c.Broker == nil, "Feed": c.Feed == nil, "Auth": c.Auth == nil, "Registry": c.Registry == nil, "Activity": c.Activity == nil,
 	} {
 		if missing {
 			return fmt.Errorf("api: Config.%s is missing", name)

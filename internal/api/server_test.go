@@ -132,12 +132,12 @@ func (w *world) checkRoutes(family *dto.MetricFamily) {
 
 func TestARegistryServesOneAPI(t *testing.T) {
 	w := newWorld(t)
-	_, err := api.New(api.Config{Database: w.database, Hub: w.hub, Sessions: w.sessions, Broker: w.broker, Feed: w.feed, Auth: w.auth,
+	_, err := api.New(api.Config{Database: w.database, Hub: w.hub, Sessions: w.sessions, Broker: w.broker, Feed: w.feed, Auth: w.auth, Activity: w.activity,
 		Registry: w.registry})
 	if err == nil || !strings.Contains(err.Error(), "register metrics") {
 		t.Errorf("the error is %v", err)
 	}
-	_, err = api.New(api.Config{Database: w.database, Hub: w.hub, Sessions: w.sessions, Broker: w.broker, Feed: w.feed, Auth: w.auth,
+	_, err = api.New(api.Config{Database: w.database, Hub: w.hub, Sessions: w.sessions, Broker: w.broker, Feed: w.feed, Auth: w.auth, Activity: w.activity,
 		Registry: prometheus.NewRegistry()})
 	must(t, err)
 }
@@ -201,6 +201,7 @@ POST /api/v1/login-links
 POST /api/v1/logout
 POST /api/v1/placements/explain
 POST /api/v1/sessions
+POST /api/v1/sessions/{id}/activity
 POST /api/v1/sessions/{id}/hibernate
 POST /api/v1/sessions/{id}/tickets
 POST /api/v1/sessions/{id}/wake
@@ -282,7 +283,7 @@ func TestTheDocumentListsEveryState(t *testing.T) {
 	}
 	for name, schema := range w.document.Components.Schemas {
 		open := schema.AdditionalProperties != false
-		if asked := slices.Contains([]string{"LaunchBody", "DrainBody", "WakeBody", "Resources"}, name); asked == open {
+		if asked := slices.Contains([]string{"LaunchBody", "DrainBody", "WakeBody", "TicketBody", "Resources"}, name); asked == open {
 			t.Errorf("%s takes unknown keys: %v", name, open)
 		}
 		if strings.HasPrefix(name, "Error") {

@@ -40,6 +40,8 @@ type LaunchBody struct {
 	Priority          int64             `json:"priority,omitempty" minimum:"-100" maximum:"100" doc:"comes before age among sessions that wait for an agent; higher first"`
 	// WaitSeconds is a pointer since 0 has a meaning.
 	WaitSeconds *int64 `json:"waitSeconds,omitempty" minimum:"0" maximum:"86400" doc:"how long to wait for an agent that could take the session; 600 otherwise, and 0 is not at all"`
+	IdleTimeout string `json:"idleTimeout,omitempty" maxLength:"32" doc:"end it after so long unused, e.g. 30m; no longer than the template's, if that has one"`
+	MaxDuration string `json:"maxDuration,omitempty" maxLength:"32" doc:"end it after running so long, e.g. 8h; no longer than the template's, if that has one"`
 }
 
 type launchInput struct {
@@ -106,7 +108,7 @@ func (body LaunchBody) request(owner models.User) (services.LaunchRequest, error
 		Region: body.Region, ClusterID: body.ClusterID, Platform: body.Platform, Labels: labels,
 		Preferences: models.Preferences{Regions: body.PreferredRegions, Clusters: body.PreferredClusters,
 			Strategy: body.Strategy, SpreadOver: body.SpreadOver},
-		Priority: body.Priority, Owner: owner,
+		Priority: body.Priority, Owner: owner, IdleTimeout: body.IdleTimeout, MaxDuration: body.MaxDuration,
 	}
 	if body.WaitSeconds != nil {
 		wait := time.Duration(*body.WaitSeconds) * time.Second

@@ -14,6 +14,7 @@ import (
 	"github.com/streamspace/streamspace/db"
 	"github.com/streamspace/streamspace/internal/auth"
 	"github.com/streamspace/streamspace/models"
+	"github.com/streamspace/streamspace/services"
 	"github.com/streamspace/streamspace/tunnel"
 	"github.com/streamspace/streamspace/websocket"
 )
@@ -25,6 +26,7 @@ type streamRoutes struct {
 	auth     *auth.Authenticator
 	hub      *websocket.AgentHub
 	broker   *tunnel.Broker
+	activity *services.ActivityKeeper
 	origins  *origins
 	public   *url.URL
 	metrics  *metrics
@@ -37,10 +39,21 @@ type Ticket struct {
 	ExpiresAt time.Time `json:"expiresAt"`
 }
 
+// TicketBody says what the viewer does.
+type TicketBody struct {
+	ReportsInput bool `json:"reportsInput,omitempty" doc:"the viewer reports when somebody uses the session (POST /sessions/{id}/activity); otherwise it is in use for as long as the stream is open"`
+}
+
+type ticketInput struct {
+	SessionParam
+	// Body may be left out, and is nil then.
+	Body *TicketBody
+}
+
 func (s *streamRoutes) register(r *router) {
 	ticket := operation(accessUser, http.MethodPost, base+"/sessions/{id}/tickets", "create-ticket", tagSessions,
 		"Make a ticket for the stream of one's own running session; it lives 60 seconds",
-		http.StatusNotFound, http.StatusConflict)
+		append(bodyErrors(), http.StatusNotFound, http.StatusConflict)...)
 	ticket.DefaultStatus = http.StatusCreated
 	register(r, ticket, s.ticket)
 
@@ -56,19 +69,12 @@ func (s *streamRoutes) register(r *router) {
 	r.raw(stream, long(s.stream))
 }
 
-func (s *streamRoutes) ticket(ctx context.Context, input *SessionParam) (*output[Ticket], error) {
-	session, err := visible(ctx, s.database, input.ID)
+func (s *streamRoutes) ticket(ctx context.Context, input *ticketInput) (*output[Ticket], error) {
+	session, err := ownRunning(ctx, s.database, input.ID)
 	if err != nil {
 		return nil, err
 	}
-	user := userOf(ctx)
-	if session.UserID != user.ID {
-		return nil, models.Errorf(models.CodeForbidden, "this is %s's session; only its owner may look into it", session.User)
-	}
-	if err := streamable(session, session.Generation); err != nil {
-		return nil, err
-	}
-	secret, expires, err := s.auth.NewTicket(ctx, session, user)
+	secret, expires, err := s.auth.NewTicket(ctx, session, userOf(ctx), input.Body != nil && input.Body.ReportsInput)
 	if err != nil {
 		return nil, err
 	}
@@ -92,11 +98,12 @@ func streamable(session models.Session, generation int64) error {
 }
 
 func (s *streamRoutes) stream(w http.ResponseWriter, r *http.Request) {
-	target, conn, err := s.open(r)
+	target, conn, gone, err := s.open(r)
 	if err != nil {
 		writeProblem(w, problemOf(r.Context(), s.logger, err))
 		return
 	}
+	defer gone()
 	defer func() { _ = conn.Close() }()
 	s.metrics.tunnels.Inc()
 	defer s.metrics.tunnels.Dec()
@@ -112,40 +119,53 @@ func (s *streamRoutes) stream(w http.ResponseWriter, r *http.Request) {
 
 // open checks everything that can be checked before the ticket is used up. Then
 // it redeems the ticket, which waits for the disk, while the agent brings the
-// session's stream; only both together are a stream.
-func (s *streamRoutes) open(r *http.Request) (tunnel.Target, net.Conn, error) {
+// session's stream; only both together are a stream. The caller calls gone when
+// the viewer has left.
+func (s *streamRoutes) open(r *http.Request) (target tunnel.Target, conn net.Conn, gone func(), err error) {
 	ctx := r.Context()
 	if err := s.origins.checkUpgrade(r); err != nil {
-		return tunnel.Target{}, nil, err
+		return target, nil, nil, err
 	}
 	secret := r.URL.Query().Get("ticket")
 	ticket, err := s.auth.Ticket(ctx, secret)
 	if err != nil {
-		return tunnel.Target{}, nil, err
+		return target, nil, nil, err
 	}
 	if ticket.SessionID != r.PathValue("id") {
-		return tunnel.Target{}, nil, models.Errorf(models.CodeTicketInvalid, "this ticket is for another session")
+		return target, nil, nil, models.Errorf(models.CodeTicketInvalid, "this ticket is for another session")
 	}
 	session, err := s.current(ctx, ticket)
 	if err != nil {
-		return tunnel.Target{}, nil, err
+		return target, nil, nil, err
 	}
 	epoch, connected := s.hub.Epoch(session.AgentID)
 	if !connected {
-		return tunnel.Target{}, nil, &models.Error{Code: models.CodeAgentUnavailable, Retryable: true,
+		return target, nil, nil, &models.Error{Code: models.CodeAgentUnavailable, Retryable: true,
 			Message: "the session's agent is not connected now; the session keeps running, try again shortly"}
 	}
-	target := tunnel.Target{AgentID: session.AgentID, Epoch: epoch, SessionID: session.ID, Generation: session.Generation}
-	conn, err := s.redeemAndOpen(ctx, secret, target)
+	target = tunnel.Target{AgentID: session.AgentID, Epoch: epoch, SessionID: session.ID, Generation: session.Generation}
+	conn, err = s.redeemAndOpen(ctx, secret, target)
 	if err != nil {
-		return tunnel.Target{}, nil, err
+		return target, nil, nil, err
 	}
 	// A stop that came while the tunnel was being opened found nothing to close.
-	if _, err := s.current(ctx, ticket); err != nil {
-		_ = conn.Close()
-		return tunnel.Target{}, nil, err
+	if session, err = s.current(ctx, ticket); err == nil {
+		gone, err = s.viewed(session, ticket)
 	}
-	return target, conn, nil
+	if err != nil {
+		_ = conn.Close()
+		return target, nil, nil, err
+	}
+	return target, conn, gone, nil
+}
+
+// viewed notes that a viewer has come, if that matters to anything; gone is when
+// it has left.
+func (s *streamRoutes) viewed(session models.Session, ticket models.Ticket) (gone func(), err error) {
+	if session.IdleTimeout == "" {
+		return func() {}, nil
+	}
+	return s.activity.Viewed(session.ID, ticket.ReportsInput)
 }
 
 // redeemAndOpen does both at once. A tunnel whose ticket somebody else redeemed

@@ -29,6 +29,8 @@ type TemplateView struct {
 	Available   bool             `json:"available" doc:"whether some online agent that is not cordoned has all that it needs"`
 	Reason      string           `json:"reason,omitempty" doc:"why it is not available, and what to do"`
 	Missing     []models.Need    `json:"missing,omitempty" doc:"what to install on the agent that lacks least"`
+
+	models.TimeLimits
 }
 
 // TemplateParam names a template.
@@ -83,6 +85,7 @@ func view(template models.Template, agents []models.Agent) TemplateView {
 		Platforms:   spec.Platforms,
 		Resources:   spec.DefaultResources,
 		KeepsHome:   spec.PersistentHome,
+		TimeLimits:  spec.TimeLimits(),
 	}
 	if shown.DisplayName == "" {
 		shown.DisplayName = shown.Name

@@ -42,6 +42,7 @@ type world struct {
 	hub      *websocket.AgentHub
 	sessions *services.Sessions
 	broker   *tunnel.Broker
+	activity *services.ActivityKeeper
 	feed     *services.Feed
 	registry *prometheus.Registry
 	// shutdown ends event streams.
@@ -74,12 +75,13 @@ func newWorld(t *testing.T, change ...func(*api.Config)) *world {
 	selector := services.NewAgentSelectorWith(w.database.DB(), w.hub, services.SelectorOptions{Now: w.now})
 	w.sessions = services.NewSessions(w.database, selector, dispatcher, services.SessionsOptions{Logger: logger, Now: w.now})
 	w.broker = tunnel.NewBroker(w.hub, tunnel.BrokerOptions{Logger: logger})
+	w.activity = services.NewActivityKeeper(w.database, services.ActivityOptions{Logger: logger, Now: w.now})
 	w.hub.Attach(tunnelNews{w.broker}, wire.TypeTunnelFailed)
 
 	shutdown, end := context.WithCancel(context.Background())
 	w.shutdown = end
 	config := api.Config{
-		Shutdown: shutdown, Database: w.database, Hub: w.hub, Sessions: w.sessions, Broker: w.broker, Feed: w.feed,
+		Shutdown: shutdown, Database: w.database, Hub: w.hub, Sessions: w.sessions, Broker: w.broker, Feed: w.feed, Activity: w.activity,
 		Dispatcher: dispatcher, Reconciler: reconciler, Auth: w.auth, Registry: w.registry, Logger: logger, Now: w.now,
 		Version: "1.2.3",
 	}
@@ -103,9 +105,11 @@ func newWorld(t *testing.T, change ...func(*api.Config)) *world {
 	running.Go(w.hub.Run)
 	running.Go(dispatcher.Start)
 	running.Go(queue.Start)
+	running.Go(w.activity.Start)
 	t.Cleanup(func() {
 		end()
 		queue.Stop()
+		w.activity.Stop()
 		w.broker.Stop()
 		dispatcher.Stop()
 		w.hub.Stop()

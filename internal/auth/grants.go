@@ -36,8 +36,8 @@ func (a *Authenticator) RedeemLogin(ctx context.Context, secret string) (cookie 
 }
 
 // NewTicket makes the one-use right of user to open one tunnel to the session
-// as it is now.
-func (a *Authenticator) NewTicket(ctx context.Context, session models.Session, user models.User) (secret string, expires time.Time, err error) {
+// as it is now. reportsInput is models.Ticket's.
+func (a *Authenticator) NewTicket(ctx context.Context, session models.Session, user models.User, reportsInput bool) (secret string, expires time.Time, err error) {
 	secret = newSecret(ticketPrefix)
 	now := a.options.Now()
 	expires = now.Add(a.options.TicketLife)
@@ -46,8 +46,10 @@ func (a *Authenticator) NewTicket(ctx context.Context, session models.Session, u
 		SessionID:  session.ID,
 		Generation: session.Generation,
 		UserID:     user.ID,
-		ExpiresAt:  expires,
-		CreatedAt:  now,
+
+		ReportsInput: reportsInput,
+		ExpiresAt:    expires,
+		CreatedAt:    now,
 	})
 	if err != nil {
 		return "", time.Time{}, err

@@ -85,7 +85,7 @@ func TestLoginLinkRefusesEverythingElse(t *testing.T) {
 func TestTicketOpensOnce(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		session := models.Session{ID: "desk", Generation: 3}
-		secret, expires, err := w.NewTicket(t.Context(), session, w.ann)
+		secret, expires, err := w.NewTicket(t.Context(), session, w.ann, true)
 		must(t, err)
 		if !strings.HasPrefix(secret, "sst_") || len(secret) != 47 {
 			t.Errorf("the secret is %q", secret)
@@ -97,7 +97,7 @@ func TestTicketOpensOnce(t *testing.T) {
 		ticket, err := w.RedeemTicket(t.Context(), secret)
 		must(t, err)
 		want := models.Ticket{Hash: auth.Hash(secret), SessionID: "desk", Generation: 3, UserID: w.ann.ID,
-			ExpiresAt: expires, CreatedAt: noon}
+			ExpiresAt: expires, CreatedAt: noon, ReportsInput: true}
 		if ticket != want {
 			t.Errorf("redeemed %+v, want %+v", ticket, want)
 		}
@@ -111,7 +111,7 @@ func TestTicketOpensOnce(t *testing.T) {
 
 func TestTicketExpires(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		secret, _, err := w.NewTicket(t.Context(), models.Session{ID: "desk", Generation: 1}, w.ann)
+		secret, _, err := w.NewTicket(t.Context(), models.Session{ID: "desk", Generation: 1}, w.ann, false)
 		must(t, err)
 		w.at(auth.DefaultTicketLife)
 		_, err = w.RedeemTicket(t.Context(), secret)
@@ -124,7 +124,7 @@ func TestTicketExpires(t *testing.T) {
 
 func TestTicketOfManyViewersOpensOne(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		secret, _, err := w.NewTicket(t.Context(), models.Session{ID: "desk", Generation: 1}, w.ann)
+		secret, _, err := w.NewTicket(t.Context(), models.Session{ID: "desk", Generation: 1}, w.ann, false)
 		must(t, err)
 		codes := together(8, func() error {
 			_, err := w.RedeemTicket(t.Context(), secret)
@@ -150,7 +150,7 @@ func TestTicketRefusesEverythingElse(t *testing.T) {
 func TestLivesCanBeChosen(t *testing.T) {
 	w := sqlite(t)
 	a := auth.New(w.database, auth.Options{Now: w.clock, TicketLife: time.Second, LoginLife: time.Minute, ConsoleLife: time.Hour})
-	_, ticket, err := a.NewTicket(t.Context(), models.Session{ID: "desk", Generation: 1}, w.ann)
+	_, ticket, err := a.NewTicket(t.Context(), models.Session{ID: "desk", Generation: 1}, w.ann, false)
 	must(t, err)
 	link, login, err := a.NewLoginLink(t.Context(), w.ann.ID)
 	must(t, err)

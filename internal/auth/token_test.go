@@ -56,7 +56,7 @@ func TestNoSecretIsStored(t *testing.T) {
 	for kind := range kinds {
 		secrets = append(secrets, w.issue(w.grant(kind)))
 	}
-	ticket, _, err := w.NewTicket(t.Context(), models.Session{ID: "desk", Generation: 1}, w.ann)
+	ticket, _, err := w.NewTicket(t.Context(), models.Session{ID: "desk", Generation: 1}, w.ann, false)
 	must(t, err)
 	for _, secret := range append(secrets, ticket) {
 		random := secret[len("ssp_"):]

@@ -168,6 +168,9 @@ spec:
     - {name: RATIO, value: 1.50}
   vnc: {enabled: true, port: 5900, protocol: rfb}
   persistentHome: true
+  idleTimeout: 30m
+  maxDuration: 8h
+  onLimit: hibernate
   process:
     geometry: 1024x768
     needs:
@@ -192,6 +195,7 @@ spec:
 			Ports:            []models.Port{{Name: "web", ContainerPort: 8080, Protocol: "TCP"}},
 			Env:              []models.EnvVar{{Name: "ONE", Value: "1"}, {Name: "YES", Value: "true"}, {Name: "NOTHING"}, {Name: "RATIO", Value: "1.50"}},
 			VNC:              models.VNC{Enabled: true, Port: 5900, Protocol: "rfb"}, PersistentHome: true,
+			IdleTimeout: "30m", MaxDuration: "8h", OnLimit: models.OnLimitHibernate,
 			Process: &models.ProcessSpec{
 				Geometry: "1024x768", Command: []string{"sh", "-c", "echo one\necho two\n"},
 				Needs: []models.Need{

@@ -59,6 +59,7 @@ func (r *reader) check(template models.Template) {
 	r.text("spec.description", spec.Description, maxDescription)
 	r.oneOf("spec.icon", spec.Icon, "", "desktop", "browser", "terminal", "app")
 	r.resources(spec.DefaultResources)
+	r.timeLimits(spec)
 	r.environment(spec.Env)
 	r.ports(spec.Ports)
 	r.stream(spec)
@@ -100,6 +101,19 @@ func (r *reader) resources(defaults models.Resources) {
 		if err := part.quantity.Validate(); errors.As(err, &coded) {
 			r.wrong(part.field, "is wrong: %s", coded.Message)
 		}
+	}
+}
+
+func (r *reader) timeLimits(spec models.TemplateSpec) {
+	for field, limit := range map[string]string{"idleTimeout": spec.IdleTimeout, "maxDuration": spec.MaxDuration} {
+		var coded *models.Error
+		if _, err := models.ParseTimeLimit("it", limit); errors.As(err, &coded) {
+			r.wrong("spec."+field, "is wrong: %s", coded.Message)
+		}
+	}
+	r.oneOf("spec.onLimit", string(spec.OnLimit), "", string(models.OnLimitStop), string(models.OnLimitHibernate))
+	if spec.OnLimit == models.OnLimitHibernate && !spec.PersistentHome {
+		r.wrong("spec.onLimit", "must not be hibernate unless spec.persistentHome is true, since nothing would be left of the session")
 	}
 }
 

@@ -185,6 +185,25 @@ func TestHibernationFromTheCommandLine(t *testing.T) {
 	}
 }
 
+func TestTimeLimitsFromTheCommandLine(t *testing.T) {
+	env := serve(t, "apiVersion: streamspace.io/v1\nkind: Template\nmetadata: {name: brief}\n"+
+		"spec: {displayName: Brief, protocol: terminal, platforms: [process], maxDuration: 8h, process: {command: [sh]}}\n")
+	connectAgent(t, env["STREAMSPACE_SERVER"], "edge", strings.TrimSpace(must(t, env, "agents", "key", "edge")))
+	must(t, env, "session", "launch", "brief", "--id", "one", "--idle-timeout", "30m", "--max-duration", "90m", "--wait")
+	shown := must(t, env, "session", "show", "one")
+	if !regexp.MustCompile(`\nTime limits: +30m unused, 1h30m running, then stop\n` +
+		`Ends: +\S+ \S+, in (30m|29m5\ds) unless it is used; at the latest \S+ \S+, in (1h30m|1h29m5\ds)\n`).MatchString(shown) {
+		t.Errorf("the session is shown as\n%s", shown)
+	}
+	if status, _, errors := run(t, env, "session", "launch", "brief", "--max-duration", "9h"); status != 1 ||
+		!strings.Contains(errors, "maxDuration is 9h, and the template allows no more than 8h; ask for less, or leave it out") {
+		t.Errorf("status %d, %q", status, errors)
+	}
+	if status, _, errors := run(t, env, "session", "launch", "brief", "--idle-timeout", "10s"); status != 1 || !strings.Contains(errors, `idleTimeout is "10s"`) {
+		t.Errorf("status %d, %q", status, errors)
+	}
+}
+
 func TestALaunchThatFails(t *testing.T) {
 	env := serve(t)
 	connectAgent(t, env["STREAMSPACE_SERVER"], "edge", strings.TrimSpace(must(t, env, "agents", "key", "edge")))

@@ -32,7 +32,7 @@ func newLaunch(caller *caller) *cobra.Command {
 	var request client.LaunchRequest
 	var resources client.Resources
 	var wait, explain bool
-	var timeout, patience time.Duration
+	var timeout, patience, idleTimeout, maxDuration time.Duration
 	command := &cobra.Command{
 		Use: "launch TEMPLATE", Short: "Launch a session",
 		Long: "Launches a session of a template and prints its id. With --id it is safe to repeat:\n" +
@@ -58,9 +58,11 @@ func newLaunch(caller *caller) *cobra.Command {
 	flags.Int64Var(&resources.GPUs, "gpus", 0, "whole GPUs; the template's otherwise")
 	flags.Int64Var(&request.Priority, "priority", 0, "comes before age among sessions that wait for an agent: -100 to 100, higher first")
 	flags.DurationVar(&patience, "agent-wait", 10*time.Minute, "how long the session may wait for an agent that can take it; 0 is not at all")
+	flags.DurationVar(&idleTimeout, "idle-timeout", 0, "end it after so long unused, e.g. 30m; the template's otherwise, which it can only shorten")
+	flags.DurationVar(&maxDuration, "max-duration", 0, "end it after running so long, e.g. 8h; the template's otherwise, which it can only shorten")
 	flags.BoolVar(&wait, "wait", false, "wait until it runs")
 	flags.DurationVar(&timeout, "timeout", 2*time.Minute, "how long to wait")
-	config.Prefix(flags, "session", "id", "name", "region", "cluster-id", "platform", "cpu", "memory", "gpus", "priority", "agent-wait",
+	config.Prefix(flags, "session", "id", "name", "region", "cluster-id", "platform", "cpu", "memory", "gpus", "priority", "agent-wait", "idle-timeout", "max-duration",
 		"labels", "prefer-region", "prefer-cluster", "strategy", "spread-over", "explain")
 	config.Describe(flags)
 	command.RunE = func(command *cobra.Command, args []string) error {
@@ -75,6 +77,12 @@ func newLaunch(caller *caller) *cobra.Command {
 		if flags.Changed("agent-wait") || patience != 10*time.Minute {
 			seconds := int64(patience.Round(time.Second).Seconds())
 			request.WaitSeconds = &seconds
+		}
+		if flags.Changed("idle-timeout") || idleTimeout != 0 {
+			request.IdleTimeout = models.FormatDuration(idleTimeout)
+		}
+		if flags.Changed("max-duration") || maxDuration != 0 {
+			request.MaxDuration = models.FormatDuration(maxDuration)
 		}
 		if explain {
 			explanation, err := api.ExplainLaunch(command.Context(), request)
@@ -218,7 +226,7 @@ func showSession(w io.Writer, session client.Session, events []client.Event) err
 		[2]string{"Session", session.ID}, [2]string{"Name", session.Name}, [2]string{"Template", session.Template},
 		[2]string{"User", session.User}, [2]string{"State", state}, [2]string{"Reason", reason}, [2]string{"Waits", waits},
 		[2]string{"Failed on", strings.Join(failures, "; ")}, [2]string{"Agent", session.AgentID}, [2]string{"Platform", session.Platform}, [2]string{"Region", session.Region},
-		[2]string{"Limits", strings.Join(limits, ", ")},
+		[2]string{"Limits", strings.Join(limits, ", ")}, [2]string{"Time limits", timeLimits(session.TimeLimits)}, [2]string{"Ends", ending(session, time.Now())},
 		[2]string{"Launched", session.CreatedAt.Local().Format(time.DateTime)})
 	if err != nil || len(events) == 0 {
 		return err

@@ -42,14 +42,15 @@ const adminName = "admin"
 // It stops from the outside in, each step waiting for its own:
 //
 //  1. no new connections, and event streams end;
-//  2. the queue, the reconciler, the drainer and the retention: nothing is
-//     placed, decided or deleted any more;
+//  2. the queue, the reconciler, the drainer, the timekeeper and the retention:
+//     nothing is placed, decided or deleted any more;
 //  3. the broker: viewers' streams are cut, and viewers connect again later;
 //  4. the dispatcher: workers finish the command in hand, what became of
 //     commands is written, the rest stays in the database;
 //  5. the hub: agents are told, keep their sessions, and connect again later;
 //  6. requests under way;
-//  7. the database.
+//  7. the activity keeper: it writes until when sessions were used;
+//  8. the database.
 type Server struct {
 	configuration config.Server
 	logger        *slog.Logger
@@ -62,6 +63,8 @@ type Server struct {
 	reconciler    *services.SessionReconciler
 	queue         *services.Queue
 	drainer       *services.Drainer
+	timekeeper    *services.Timekeeper
+	activity      *services.ActivityKeeper
 	retention     *services.Retention
 	broker        *tunnel.Broker
 	keeper        *tunnelKeeper
@@ -150,13 +153,15 @@ func (s *Server) compose(ctx context.Context, feed *services.Feed, weights servi
 	sessions := services.NewSessions(s.database, selector, s.dispatcher, services.SessionsOptions{Logger: s.logger})
 	s.queue = services.NewQueue(sessions, services.QueueOptions{Feed: feed, Logger: s.logger})
 	s.drainer = services.NewDrainer(s.database, sessions, services.DrainerOptions{Logger: s.logger})
+	s.timekeeper = services.NewTimekeeper(s.database, sessions, services.TimekeeperOptions{Logger: s.logger})
+	s.activity = services.NewActivityKeeper(s.database, services.ActivityOptions{Logger: s.logger})
 	s.broker = tunnel.NewBroker(s.hub, tunnel.BrokerOptions{Logger: s.logger})
 
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	events, endEvents := context.WithCancel(context.Background())
 	handler, err := api.New(api.Config{
-		Shutdown: events, Database: s.database, Hub: s.hub, Sessions: sessions, Broker: s.broker, Feed: feed,
+		Shutdown: events, Database: s.database, Hub: s.hub, Sessions: sessions, Broker: s.broker, Feed: feed, Activity: s.activity,
 		Dispatcher: s.dispatcher, Reconciler: s.reconciler, Auth: s.auth, Console: console.Handler(),
 		Registry: registry, Logger: s.logger, Version: version, PublicURL: public,
 	})
@@ -191,6 +196,8 @@ func (s *Server) Start() error {
 	s.running.Go(s.reconciler.Start)
 	s.running.Go(s.queue.Start)
 	s.running.Go(s.drainer.Start)
+	s.running.Go(s.timekeeper.Start)
+	s.running.Go(s.activity.Start)
 	s.running.Go(s.retention.Start)
 	if err := s.dispatcher.DispatchPendingCommands(); err != nil {
 		// They are in the database, and polling finds them.
@@ -283,6 +290,7 @@ func (s *Server) stop() error {
 	s.queue.Stop()
 	s.reconciler.Stop()
 	s.drainer.Stop()
+	s.timekeeper.Stop()
 	s.retention.Stop()
 	s.broker.Stop()
 	s.dispatcher.Stop()
@@ -292,6 +300,7 @@ func (s *Server) stop() error {
 		_ = s.http.Close() // what it could not close is closed already
 	}
 	s.handlers.drain()
+	s.activity.Stop()
 	s.running.Wait()
 	s.keeper.stop()
 	return errors.Join(s.database.Close(), s.lock.release())

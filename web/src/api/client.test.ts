@@ -29,6 +29,7 @@ test("each call makes its request", async () => {
   await api.hibernate("s");
   await api.wake("s");
   await api.ticket("s");
+  await api.reportActivity("s");
   await api.agents();
   expect(calls.map(({ url, init }) => `${init.method} ${url} ${init.body ?? ""}`.trim())).toEqual([
     "GET /api/v1/me",
@@ -39,7 +40,8 @@ test("each call makes its request", async () => {
     "DELETE /api/v1/sessions/s",
     "POST /api/v1/sessions/s/hibernate",
     "POST /api/v1/sessions/s/wake",
-    "POST /api/v1/sessions/s/tickets",
+    'POST /api/v1/sessions/s/tickets {"reportsInput":true}',
+    "POST /api/v1/sessions/s/activity",
     "GET /api/v1/agents?limit=500",
   ]);
   for (const { init } of calls) {

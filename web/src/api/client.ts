@@ -15,7 +15,10 @@ export interface Api {
   stop(id: string): Promise<Session>;
   hibernate(id: string): Promise<Session>;
   wake(id: string): Promise<Session>;
+  /** Makes a ticket for a viewer that calls reportActivity when it is used. */
   ticket(id: string): Promise<Ticket>;
+  /** Says that somebody uses a session now. */
+  reportActivity(id: string): Promise<void>;
   agents(): Promise<Agent[]>;
   /** Opens the event stream; the answer's body is text/event-stream. */
   events(signal: AbortSignal): Promise<Response>;
@@ -73,7 +76,10 @@ export function createApi(fetcher: typeof fetch = (input, init) => fetch(input, 
     stop: (id) => call("DELETE", sessionPath(id)),
     hibernate: (id) => call("POST", `${sessionPath(id)}/hibernate`),
     wake: (id) => call("POST", `${sessionPath(id)}/wake`),
-    ticket: (id) => call("POST", `${sessionPath(id)}/tickets`),
+    ticket: (id) => call("POST", `${sessionPath(id)}/tickets`, { reportsInput: true }),
+    reportActivity: async (id) => {
+      await send(`${sessionPath(id)}/activity`, { method: "POST", signal: AbortSignal.timeout(timeoutMs) });
+    },
     agents: () => list("/agents?limit=500"),
     events: (signal) => send("/events", { headers: { Accept: "text/event-stream" }, signal }),
   };

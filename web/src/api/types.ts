@@ -41,6 +41,14 @@ export interface Session {
   createdAt: string;
   updatedAt: string;
   stateSince: string;
+  /** How long it may go unused, and run at a stretch, such as "1h30m"; absent is for ever. */
+  idleTimeout?: string;
+  maxDuration?: string;
+  /** What becomes of it at a limit. */
+  onLimit?: "stop" | "hibernate";
+  /** When a running session reaches maxDuration, and idleTimeout unless it is used before. */
+  expiresAt?: string;
+  idleAt?: string;
 }
 
 export interface MissingNeed {

@@ -33,6 +33,7 @@ class FakeServer {
     hibernate: (id) => this.answer("hibernate", () => session(id, { state: "hibernating", generation: 2 })),
     wake: (id) => this.answer("wake", () => session(id, { state: "waking", generation: 3 })),
     ticket: () => this.answer("ticket", () => ({ ticket: "sst_x", expiresAt: "" })),
+    reportActivity: () => this.answer("reportActivity", () => undefined),
     agents: () => this.answer("agents", () => []),
     events: (signal) =>
       this.answer("events", () => {

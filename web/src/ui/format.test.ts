@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Agent, Session, SessionState } from "../api/types";
-import { ago, explain, standing, stateLabel } from "./format";
+import { ago, explain, limitNotice, standing, stateLabel } from "./format";
 
 function session(state: SessionState, changes: Partial<Session> = {}): Session {
   return { id: "s", state, ...changes } as Session;
@@ -55,4 +55,21 @@ test("an agent out of service says so, and what it waits for", () => {
   expect(say({ status: "draining", drainDeadline: deadline, sessions: 0, drained: { moved: 2, hibernated: 0, stopped: 1 } })).toBe(
     "draining, no session left, 2 moved, 1 stopped",
   );
+});
+
+test("a time limit is told of once it is near", () => {
+  const now = Date.parse("2030-04-01T12:00:00Z");
+  const at = (seconds: number): string => new Date(now + seconds * 1000).toISOString();
+  const limited = (changes: Partial<Session>): string | undefined => limitNotice(session("running", { onLimit: "stop", ...changes }), now);
+  expect(limited({})).toBeUndefined();
+  expect(limited({ maxDuration: "8h", expiresAt: at(600) })).toBeUndefined();
+  expect(limited({ maxDuration: "8h", expiresAt: at(599) })).toBe("Stops in 10 min");
+  expect(limited({ maxDuration: "8h", expiresAt: at(60), onLimit: "hibernate" })).toBe("Goes to sleep in 1 min");
+  expect(limited({ maxDuration: "8h", expiresAt: at(-1) })).toBe("Stops now");
+  expect(limited({ idleTimeout: "1h30m", idleAt: at(200), maxDuration: "8h", expiresAt: at(300) })).toBe("Stops in 4 min unless it is used");
+  expect(limited({ idleTimeout: "30m", idleAt: at(300), maxDuration: "8h", expiresAt: at(200) })).toBe("Stops in 4 min");
+  // Of a short limit there is no word while the session is in use.
+  expect(limited({ idleTimeout: "1m30s", idleAt: at(45) })).toBeUndefined();
+  expect(limited({ idleTimeout: "1m30s", idleAt: at(44) })).toBe("Stops in 1 min unless it is used");
+  expect(limitNotice(session("pending", { maxDuration: "8h", expiresAt: at(1) }), now)).toBeUndefined();
 });

@@ -56,6 +56,35 @@ export function ago(moment: string, now: number): string {
   return `${days} days ago`;
 }
 
+const minuteMs = 60_000;
+
+/** How long before a time limit people are told of it; half of a shorter limit. */
+const noticeMs = 10 * minuteMs;
+
+/**
+ * What a running session's next time limit does to it and when, once that is
+ * near: "Stops in 4 min unless it is used". Undefined before.
+ */
+export function limitNotice(session: Session, now: number): string | undefined {
+  if (session.state !== "running") return undefined;
+  const limits = [
+    { at: session.expiresAt, limit: session.maxDuration, unless: "" },
+    { at: session.idleAt, limit: session.idleTimeout, unless: " unless it is used" },
+  ]
+    .map(({ at, limit, unless }) => ({ left: Date.parse(at ?? "") - now, near: Math.min(noticeMs, durationMs(limit ?? "") / 2), unless }))
+    .filter(({ left, near }) => left < near)
+    .sort((a, b) => a.left - b.left);
+  if (!limits[0]) return undefined;
+  const minutes = Math.ceil(limits[0].left / minuteMs);
+  return `${session.onLimit === "hibernate" ? "Goes to sleep" : "Stops"} ${minutes > 0 ? `in ${minutes} min` : "now"}${limits[0].unless}`;
+}
+
+/** Reads a duration as the server writes it: 1h30m5s. */
+function durationMs(text: string): number {
+  const units: Record<string, number> = { h: 60 * minuteMs, m: minuteMs, s: 1000 };
+  return [...text.matchAll(/([\d.]+)([hms])/g)].reduce((sum, [, amount, unit]) => sum + Number(amount) * (units[unit ?? ""] ?? 0), 0);
+}
+
 /** A count with its noun: "1 agent", "2 agents". */
 export function count(amount: number, noun: string): string {
   return `${amount} ${noun}${amount === 1 ? "" : "s"}`;

@@ -7,9 +7,12 @@ import { newSessionId } from "../launch/id";
 import type { Router } from "../router";
 import type { Console } from "../store/console";
 import { useStore } from "../store/store";
+import { limitNotice } from "../ui/format";
 import { StopDialog } from "../ui/StopDialog";
+import { useNow } from "../ui/useNow";
 import { readClipboard, readPermission, writeClipboard } from "./clipboard";
 import type { Display, DisplayOptions, Quality } from "./display";
+import { InputReporter, onInput } from "./input";
 import { isToolbarShortcut } from "./keys";
 import { Link, type LinkStatus } from "./link";
 import { Overlay } from "./Overlay";
@@ -143,6 +146,20 @@ export function ViewerPage({ id, api, model, router }: ViewerPageProps): JSX.Ele
     };
   }, [id, running, protocol]);
 
+  const limited = running && session.idleTimeout !== undefined;
+  useEffect(() => {
+    if (!limited || !root.current) return;
+    const reporter = new InputReporter(() => api.reportActivity(id));
+    const quiet = onInput(root.current, () => reporter.note());
+    return () => {
+      quiet();
+      reporter.stop();
+    };
+  }, [id, limited]);
+
+  const now = useNow();
+  const ending = session && limitNotice(session, now);
+
   useEffect(() => () => lastShown.current?.discard(), []);
 
   useEffect(() => {
@@ -211,6 +228,11 @@ export function ViewerPage({ id, api, model, router }: ViewerPageProps): JSX.Ele
       <main class="screen" data-testid="viewer" aria-label={`Screen of ${name}`}>
         <div ref={screen} class={`screen-target ${protocol ?? ""}`} data-testid={protocol === "terminal" ? "terminal" : undefined} />
       </main>
+      {ending && phase.kind === "live" && (
+        <p class="ending" role="status" data-testid="session-ending">
+          {ending}
+        </p>
+      )}
       {phase.kind !== "live" && <Overlay phase={phase} onBack={home} onAgain={again} onWake={wake} onRetry={() => current.current?.retryNow()} />}
       {stopping && session && <StopDialog session={session} stop={() => model.stop(id)} onDone={() => setStopping(false)} />}
     </div>

@@ -6,7 +6,7 @@ import { isEnded } from "../api/types";
 import type { Router } from "../router";
 import { endedSessions, liveSessions, type Console } from "../store/console";
 import { useStore } from "../store/store";
-import { ago, explain, stateLabel } from "../ui/format";
+import { ago, explain, limitNotice, stateLabel } from "../ui/format";
 import { Icon, templateIcon } from "../ui/icons";
 import { StateBadge } from "../ui/StateBadge";
 import { StopDialog } from "../ui/StopDialog";
@@ -94,6 +94,7 @@ interface SessionRowProps {
 function SessionRow({ session, template, owner, now, refused, open, stop, hibernate, again }: SessionRowProps): JSX.Element {
   const ended = isEnded(session.state);
   const why = refused?.detail ?? explain(session);
+  const ending = limitNotice(session, now);
   const code = refused?.code ?? session.reasonCode;
   const facts = [
     template?.displayName ?? session.template,
@@ -124,6 +125,11 @@ function SessionRow({ session, template, owner, now, refused, open, stop, hibern
           )}
         </p>
         <p class="row-facts">{facts.join(" · ")}</p>
+        {ending && (
+          <p class="row-reason" data-testid="session-ending">
+            {ending}
+          </p>
+        )}
         {why && (
           <p class={`row-reason ${session.state === "failed" ? "bad-text" : ""}`} data-testid="session-reason">
             {why} {code && <code class="code">{code}</code>}
