@@ -28,6 +28,10 @@ const (
 	DefaultEffectWithin = 10 * time.Minute
 	DefaultDrainWithin  = 10 * time.Second
 	DefaultHealthyAfter = 30 * time.Second
+	// DefaultTimeLimitsEvery is how often time limits are looked at, and
+	// DefaultTimeLimitsGrace far more than the control plane needs to keep one.
+	DefaultTimeLimitsEvery = 5 * time.Second
+	DefaultTimeLimitsGrace = 2 * time.Minute
 )
 
 // Config configures an Agent. Server, Key, AgentID, JournalPath and Driver are
@@ -61,7 +65,8 @@ type Config struct {
 
 	// Logger discards by default.
 	Logger *slog.Logger
-	// Now is the clock of what is written to the journal; time.Now.
+	// Now is the clock of what is written to the journal, and of time limits;
+	// time.Now.
 	Now func() time.Time
 	// Transport carries registration and the command connection; by default
 	// one of HTTP/1.1 with the proxies of the environment.
@@ -93,6 +98,12 @@ type Config struct {
 	// what is under way; DefaultDrainWithin. What takes longer is cancelled,
 	// and done when the command comes again.
 	DrainWithin time.Duration
+	// TimeLimitsEvery is how often the sessions' time limits are looked at;
+	// DefaultTimeLimitsEvery.
+	TimeLimitsEvery time.Duration
+	// TimeLimitsGrace is how far past its longest duration a session is left to
+	// the control plane while that is connected; DefaultTimeLimitsGrace.
+	TimeLimitsGrace time.Duration
 }
 
 // Agent carries out what the control plane commands. Safe for concurrent use.
@@ -101,8 +112,10 @@ type Agent struct {
 	client   *http.Client
 	capacity map[string]any
 	census   *census
-	exits    *exits
-	begun    atomic.Bool
+	// listing has one place, which is taken while the driver lists what runs.
+	listing chan struct{}
+	exits   *exits
+	begun   atomic.Bool
 
 	ready     chan struct{}
 	readyOnce sync.Once
@@ -140,6 +153,9 @@ func New(config Config) (*Agent, error) {
 		&config.InventoryEvery: wire.InventoryEvery,
 		&config.EffectWithin:   DefaultEffectWithin,
 		&config.DrainWithin:    DefaultDrainWithin,
+
+		&config.TimeLimitsEvery: DefaultTimeLimitsEvery,
+		&config.TimeLimitsGrace: DefaultTimeLimitsGrace,
 	} {
 		if *field <= 0 {
 			*field = otherwise
@@ -160,6 +176,7 @@ func New(config Config) (*Agent, error) {
 		client:   newClient(config.Transport),
 		capacity: capacity(config.MaxSessions, config.Allocatable),
 		census:   newCensus(),
+		listing:  make(chan struct{}, 1),
 		exits:    newExits(),
 		ready:    make(chan struct{}),
 	}, nil
@@ -191,12 +208,14 @@ func (a *Agent) Run(ctx context.Context) error {
 	}()
 	a.tunnels = newTunnels(ctx, a.config)
 	a.executor = newExecutor(a, journal)
+	a.endUntold()
 
 	// The connection stays for the last words.
 	talking, hangUp := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	running.Go(func() { a.stayConnected(ctx, talking) })
 	running.Go(func() { a.watchExits(ctx) })
+	running.Go(func() { a.keepTimeLimits(ctx) })
 	<-ctx.Done()
 	a.executor.drain(a.config.DrainWithin)
 	hangUp()

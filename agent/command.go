@@ -18,10 +18,10 @@ import (
 // maxID bounds ids from outside, in bytes, as the control plane does.
 const maxID = 128
 
-// task is one thing to do with a session: a command, or the verdict that it
-// must not run.
+// task is one thing to do with a session: a command, the verdict that it must
+// not run, or its end at a time limit.
 type task struct {
-	// commandID is empty for a verdict.
+	// commandID is empty without a command.
 	commandID string
 	action    string
 	// ref's generation is 0 when the command has none, as in the basic
@@ -29,6 +29,8 @@ type task struct {
 	ref driver.Ref
 	// spec is what to start.
 	spec driver.Spec
+	// ended is what is to be told of a session that the agent stops by itself.
+	ended *wire.Status
 
 	// The executor's.
 

@@ -115,7 +115,7 @@ func (e *executor) start(ctx context.Context, t *task, log *slog.Logger) (Outcom
 	if err != nil {
 		return Outcome{}, err
 	}
-	e.census.started(t.ref)
+	e.census.started(started)
 	result := models.CommandPayload{
 		"state":    string(models.SessionRunning),
 		"vncReady": started.Protocol == models.ProtocolVNC,
@@ -133,6 +133,9 @@ func (e *executor) stop(ctx context.Context, t *task) (Outcome, error) {
 	e.tunnels.cut(ref)
 	if err := e.driver.Stop(ctx, ref); err != nil {
 		return Outcome{}, err
+	}
+	if t.ended != nil {
+		e.tellEnd(*t.ended)
 	}
 	e.census.stopped(ref)
 	became := models.SessionTerminated

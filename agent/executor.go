@@ -38,6 +38,9 @@ type executor struct {
 	tell    func(wire.Type, any)
 	census  *census
 	tunnels *tunnels
+	// tellEnd has the control plane told of a session that the agent has stopped
+	// by itself.
+	tellEnd func(wire.Status)
 
 	// starts and stops hold a token for each that is under way. They are apart
 	// so that starts that hang keep no session from being stopped.
@@ -58,7 +61,7 @@ func newExecutor(a *Agent, journal *Journal) *executor {
 	e := &executor{
 		driver: a.config.Driver, journal: journal, logger: a.config.Logger,
 		within: a.config.EffectWithin, pending: a.config.MaxPending,
-		tell: a.tell, census: a.census, tunnels: a.tunnels,
+		tell: a.tell, census: a.census, tunnels: a.tunnels, tellEnd: a.tellEnd,
 		starts: make(chan struct{}, a.config.MaxConcurrent), stops: make(chan struct{}, a.config.MaxConcurrent),
 		closing: make(chan struct{}),
 		tasks:   map[taskKey]*task{}, lanes: map[string][]*task{},
@@ -136,7 +139,7 @@ func (e *executor) forget(t *task) {
 // run takes a task from its intent to its answer.
 func (e *executor) run(t *task, log *slog.Logger) {
 	defer e.forget(t)
-	err := e.journal.Intend(Intent{CommandID: t.commandID, Action: t.action, Ref: t.ref})
+	err := e.journal.Intend(Intent{CommandID: t.commandID, Action: t.action, Ref: t.ref, Ended: t.ended})
 	//failpoint:intent-synced
 	if err == nil {
 		e.markJournaled(t)

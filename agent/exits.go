@@ -31,6 +31,8 @@ type exits struct {
 	// and came on it.
 	on                    *connection
 	inventories, verdicts int
+	// known are journaled ends that the control plane has.
+	known []wire.Status
 }
 
 // ended is a session's end.
@@ -38,6 +40,8 @@ type ended struct {
 	status wire.Status
 	// after is how many inventories at most had been sent before it, or unsent.
 	after int
+	// journaled tells that the journal remembers it until the control plane has it.
+	journaled bool
 }
 
 func newExits() *exits { return &exits{waiting: map[string]*ended{}} }
@@ -55,17 +59,17 @@ func (e *exits) connected(c *connection) {
 
 // note tells of an end, now or on the next connection. It reports false when
 // too many are waiting.
-func (e *exits) note(exit driver.Exit) bool {
+func (e *exits) note(status wire.Status, journaled bool) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	earlier, known := e.waiting[exit.SessionID]
-	if known && earlier.status.Generation > exit.Generation {
+	earlier, known := e.waiting[status.SessionID]
+	if known && earlier.status.Generation > status.Generation {
 		return true
 	}
 	if !known && len(e.waiting) >= maxExits {
 		return false
 	}
-	e.waiting[exit.SessionID] = &ended{status: statusOf(exit), after: unsent}
+	e.waiting[status.SessionID] = &ended{status: status, after: unsent, journaled: journaled}
 	e.flush()
 	return true
 }
@@ -86,9 +90,39 @@ func (e *exits) confirmed(c *connection) {
 		return
 	}
 	e.verdicts++
-	maps.DeleteFunc(e.waiting, func(_ string, end *ended) bool {
-		return end.after != unsent && end.after < e.verdicts
+	for _, end := range e.waiting {
+		if end.after != unsent && end.after < e.verdicts {
+			e.forget(end)
+		}
+	}
+}
+
+// forget drops an end that the control plane has.
+func (e *exits) forget(end *ended) {
+	delete(e.waiting, end.status.SessionID)
+	if end.journaled {
+		e.known = append(e.known, end.status)
+	}
+}
+
+// has tells whether an end is being told, or known.
+func (e *exits) has(status wire.Status) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	waiting := e.waiting[status.SessionID]
+	return waiting != nil && waiting.status.Generation >= status.Generation || slices.ContainsFunc(e.known, func(known wire.Status) bool {
+		return known.SessionID == status.SessionID && known.Generation >= status.Generation
 	})
+}
+
+// takeKnown gives the journaled ends that the control plane has since the last
+// call.
+func (e *exits) takeKnown() []wire.Status {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	known := e.known
+	e.known = nil
+	return known
 }
 
 // flush sends what has not been sent. An inventory may be sent at the same
@@ -106,7 +140,7 @@ func (e *exits) flush() {
 			return
 		}
 		if end.after = e.inventories; !e.on.negotiated {
-			delete(e.waiting, sessionID) // there are no verdicts to wait for
+			e.forget(end) // there are no verdicts to wait for
 		}
 	}
 }
@@ -141,7 +175,7 @@ func (a *Agent) followExits(ends <-chan driver.Exit) {
 		a.config.Logger.Info("a session ended by itself", "session", exit.SessionID, "generation", exit.Generation,
 			"clean", exit.Clean, "reason", exit.Reason)
 		a.census.stopped(exit.Ref)
-		if !a.exits.note(exit) {
+		if !a.exits.note(statusOf(exit), false) {
 			a.config.Logger.Warn("too many ends wait to be told, this one is left to the inventory", "session", exit.SessionID)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/streamspace/streamspace/agent/driver"
 	"github.com/streamspace/streamspace/models"
+	"github.com/streamspace/streamspace/wire"
 )
 
 // DefaultJournalKeep is far more than one agent can have unanswered, and about
@@ -25,8 +26,8 @@ const compactSlack = 1 << 20
 // JournalOptions configure a Journal. The zero value of a field means its
 // default.
 type JournalOptions struct {
-	// Keep is how many commands and how many stopped sessions are remembered,
-	// the latest of each; DefaultJournalKeep.
+	// Keep is how many commands, how many stopped sessions and how many ends to
+	// be told are remembered, the latest of each; DefaultJournalKeep.
 	Keep int
 	// Logger discards by default.
 	Logger *slog.Logger
@@ -45,6 +46,9 @@ type Intent struct {
 	// session is not to run in ref's generation or below, from then on.
 	Action string
 	driver.Ref
+	// Ended is what is to be told of a session that the agent stops by itself;
+	// it is remembered until Told.
+	Ended *wire.Status
 }
 
 // Outcome is how a command ended.
@@ -150,7 +154,7 @@ func newBatch() *batch { return &batch{done: make(chan struct{})} }
 // be, and what it says must not be done.
 func (j *Journal) Intend(intent Intent) error {
 	r := record{Kind: kindIntent, CommandID: intent.CommandID, Action: intent.Action,
-		SessionID: intent.SessionID, Generation: intent.Generation}
+		SessionID: intent.SessionID, Generation: intent.Generation, Ended: intent.Ended}
 	if intent.CommandID == "" {
 		r.Kind = kindStopped
 		if intent.Action != models.ActionStopSession {
@@ -184,6 +188,22 @@ func (j *Journal) Stopped(sessionID string) int64 {
 	defer j.mu.Unlock()
 	generation, _ := j.memory.stopped.get(sessionID)
 	return generation
+}
+
+// Untold gives the ends of sessions that the agent stops by itself, of which it
+// is not certain that they have happened and that the control plane has them.
+func (j *Journal) Untold() (ends []wire.Status) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, ended := range j.memory.untold.all() {
+		ends = append(ends, ended)
+	}
+	return ends
+}
+
+// Told forgets such an end, once that is on disk.
+func (j *Journal) Told(ref driver.Ref) error {
+	return j.append(record{Kind: kindTold, SessionID: ref.SessionID, Generation: ref.Generation})
 }
 
 // Close closes the file. Nothing may be appended at the same time or later.

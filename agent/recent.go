@@ -34,6 +34,13 @@ func (r *recent[V]) put(key string, value V) {
 	}
 }
 
+func (r *recent[V]) remove(key string) {
+	if old, known := r.byKey[key]; known {
+		r.order.Remove(old)
+		delete(r.byKey, key)
+	}
+}
+
 func (r *recent[V]) get(key string) (value V, known bool) {
 	element, known := r.byKey[key]
 	if !known {

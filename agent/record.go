@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/streamspace/streamspace/models"
+	"github.com/streamspace/streamspace/wire"
 )
 
 // journalVersion is that of the format. A reader refuses higher ones.
@@ -20,6 +21,7 @@ const (
 	kindIntent  = "intent"  // a command that is about to be carried out
 	kindOutcome = "outcome" // how it ended
 	kindStopped = "stopped" // a session is not to run in this generation or below
+	kindTold    = "told"    // the control plane knows how it ended
 )
 
 // record is one line of the journal.
@@ -33,6 +35,8 @@ type record struct {
 	SessionID  string    `json:"sessionId,omitempty"`
 	Generation int64     `json:"generation,omitempty"`
 	Outcome    *Outcome  `json:"outcome,omitempty"`
+	// Ended is what is to be told of a stopped session.
+	Ended *wire.Status `json:"ended,omitempty"`
 }
 
 // checksum is CRC-32C, which finds the damage that disks and torn writes do
@@ -69,10 +73,12 @@ type memory struct {
 	commands *recent[*record]
 	// stopped is the highest generation of each session that is not to run.
 	stopped *recent[int64]
+	// untold are the ends that the control plane may not have, by session.
+	untold *recent[wire.Status]
 }
 
 func newMemory(keep int) memory {
-	return memory{commands: newRecent[*record](keep), stopped: newRecent[int64](keep)}
+	return memory{commands: newRecent[*record](keep), stopped: newRecent[int64](keep), untold: newRecent[wire.Status](keep)}
 }
 
 func (m memory) apply(r record) {
@@ -83,6 +89,12 @@ func (m memory) apply(r record) {
 		if before, _ := m.stopped.get(r.SessionID); r.Generation > before {
 			m.stopped.put(r.SessionID, r.Generation)
 		}
+	}
+	if r.Kind == kindStopped && r.Ended != nil {
+		m.untold.put(r.SessionID, *r.Ended)
+	}
+	if ended, waits := m.untold.get(r.SessionID); waits && r.Kind == kindTold && ended.Generation <= r.Generation {
+		m.untold.remove(r.SessionID)
 	}
 }
 
@@ -98,6 +110,11 @@ func (m memory) encode(now time.Time) ([]byte, error) {
 	for sessionID, generation := range m.stopped.all() {
 		if err == nil {
 			err = put(record{Kind: kindStopped, SessionID: sessionID, Generation: generation})
+		}
+	}
+	for sessionID, ended := range m.untold.all() {
+		if err == nil {
+			err = put(record{Kind: kindStopped, SessionID: sessionID, Generation: ended.Generation, Ended: &ended})
 		}
 	}
 	for _, command := range m.commands.all() {

@@ -92,17 +92,29 @@ func (a *Agent) tellFacilities(c *connection, needs, told []string) []string {
 	return told
 }
 
-func (a *Agent) takeInventory(c *connection) error {
-	ctx, cancel := context.WithTimeout(c.over, inventoryWithin)
+// list has the driver list what runs, and gives that with what such a list may
+// miss. There is one at a time, so that none replaces a newer one.
+func (a *Agent) list(ctx context.Context) ([]driver.Ref, error) {
+	ctx, cancel := context.WithTimeout(ctx, inventoryWithin)
 	defer cancel()
+	select {
+	case a.listing <- struct{}{}:
+		defer func() { <-a.listing }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	began := time.Now()
 	runtimes, err := a.config.Driver.Inventory(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	running := a.census.replace(runtimes, began)
-	if !c.negotiated {
-		return nil
+	return a.census.replace(runtimes, began), nil
+}
+
+func (a *Agent) takeInventory(c *connection) error {
+	running, err := a.list(c.over)
+	if err != nil || !c.negotiated {
+		return err
 	}
 	items := make([]wire.InventoryItem, 0, len(running))
 	for _, ref := range running {
@@ -152,17 +164,49 @@ func machineMemory() string {
 // census counts the sessions that run, for heartbeats, without asking the
 // driver. Each inventory corrects it. Safe for concurrent use.
 type census struct {
-	mu sync.Mutex
-	// running has when each was started or first listed.
-	running map[driver.Ref]time.Time
+	mu      sync.Mutex
+	running map[driver.Ref]presence
+	// counted tells that there has been an inventory.
+	counted bool
 }
 
-func newCensus() *census { return &census{running: map[driver.Ref]time.Time{}} }
+// presence is a runtime that runs.
+type presence struct {
+	driver.Runtime
+	// since is when it was started or first listed.
+	since time.Time
+	// held tells that its end is to be told before it is missed.
+	held bool
+}
 
-func (c *census) started(ref driver.Ref) {
+func newCensus() *census { return &census{running: map[driver.Ref]presence{}} }
+
+func (c *census) started(runtime driver.Runtime) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.running[ref] = time.Now()
+	c.running[runtime.Ref] = presence{Runtime: runtime, since: time.Now()}
+}
+
+// hold keeps the runtime in inventories until it is stopped, whether the driver
+// lists it or not, and tells whether that is new.
+func (c *census) hold(ref driver.Ref) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	one := c.running[ref]
+	held := one.held
+	one.Ref, one.held = ref, true
+	c.running[ref] = one
+	return !held
+}
+
+// list gives what runs, and whether that is all.
+func (c *census) list() (all []driver.Runtime, counted bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, one := range c.running {
+		all = append(all, one.Runtime)
+	}
+	return all, c.counted
 }
 
 // stopped forgets the session up to ref's generation.
@@ -177,24 +221,27 @@ func (c *census) stopped(ref driver.Ref) {
 }
 
 // replace takes a list that was begun at the given time, and gives what runs:
-// the list, and what was started since then. The list may have missed that, and
-// the control plane, which may already know of it, would take it for lost.
+// the list, and what was started since then or is held. The list may have missed
+// that, and the control plane, which may already know of it, would take it for
+// lost.
 func (c *census) replace(runtimes []driver.Runtime, began time.Time) (running []driver.Ref) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before := c.running
-	c.running = make(map[driver.Ref]time.Time, len(runtimes))
-	for _, one := range runtimes {
-		since, known := before[one.Ref]
+	c.counted = true
+	c.running = make(map[driver.Ref]presence, len(runtimes))
+	for _, runtime := range runtimes {
+		one, known := before[runtime.Ref]
 		if !known {
-			since = began
+			one.since = began
 		}
-		c.running[one.Ref] = since
-		running = append(running, one.Ref)
+		one.Runtime = runtime
+		c.running[runtime.Ref] = one
+		running = append(running, runtime.Ref)
 	}
-	for ref, since := range before {
-		if _, listed := c.running[ref]; !listed && !since.Before(began) {
-			c.running[ref] = since
+	for ref, one := range before {
+		if _, listed := c.running[ref]; !listed && (one.held || !one.since.Before(began)) {
+			c.running[ref] = one
 			running = append(running, ref)
 		}
 	}

@@ -110,6 +110,17 @@ func (t *tunnels) forget(one *joined) {
 	delete(t.joined, one)
 }
 
+// viewed gives the runtimes that have a tunnel.
+func (t *tunnels) viewed() map[driver.Ref]bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	refs := make(map[driver.Ref]bool, len(t.joined))
+	for one := range t.joined {
+		refs[one.ref] = true
+	}
+	return refs
+}
+
 // cut ends the tunnels of a session up to ref's generation.
 func (t *tunnels) cut(ref driver.Ref) {
 	t.mu.Lock()

@@ -346,6 +346,8 @@ type machine struct {
 	dialling func(ctx context.Context, ref driver.Ref) (net.Conn, error)
 	present  []string
 	exits    chan driver.Exit
+	// now is the clock of StartedAt.
+	now func() time.Time
 
 	mu      sync.Mutex
 	running map[driver.Ref]driver.Runtime
@@ -353,7 +355,7 @@ type machine struct {
 }
 
 func newMachine() *machine {
-	return &machine{running: map[driver.Ref]driver.Runtime{}, exits: make(chan driver.Exit)}
+	return &machine{running: map[driver.Ref]driver.Runtime{}, exits: make(chan driver.Exit), now: time.Now}
 }
 
 func (m *machine) Platform() string { return models.PlatformProcess }
@@ -384,7 +386,7 @@ func (m *machine) Start(ctx context.Context, spec driver.Spec) (driver.Runtime, 
 	if err := ctx.Err(); err != nil {
 		return driver.Runtime{}, err
 	}
-	runtime = driver.Runtime{Ref: spec.Ref, Protocol: models.ProtocolVNC, Metadata: map[string]any{"pid": 42}}
+	runtime = driver.Runtime{Ref: spec.Ref, Protocol: models.ProtocolVNC, StartedAt: m.now(), TimeLimits: spec.TimeLimits(), Metadata: map[string]any{"pid": 42}}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.running[spec.Ref] = runtime

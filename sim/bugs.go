@@ -71,7 +71,7 @@ func Bugs() []Bug {
 		{"an agent is gone as soon as it is not connected", []string{"H4"}, []Edit{{"services/plan.go",
 			"silence > limits.agentGone {", "silence >= 0 {"}}},
 		{"what starts while it is listed is taken for lost", []string{"R2", "R4"}, []Edit{
-			{"agent/report.go", "!listed && !since.Before(began)", "!listed && since.IsZero()"},
+			{"agent/report.go", "one.held || !one.since.Before(began)", "one.held || one.since.IsZero()"},
 			{"services/inventory.go", "	if now.Sub(session.StateSince) < i.options.Grace {\n		return nil\n	}\n", ""}}},
 		{"the guard does not count cpu", []string{"S1"}, []Edit{{"db/launch.go",
 			"	requirements.Reserve = reserve\n", "	requirements.Reserve = models.Amount{Sessions: reserve.Sessions, Memory: reserve.Memory, GPUs: reserve.GPUs}\n"}}},

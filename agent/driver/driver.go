@@ -52,11 +52,22 @@ type Spec struct {
 	PersistentHome bool
 }
 
+// TimeLimits are the template's. Only what keeps its home hibernates.
+func (s Spec) TimeLimits() models.TimeLimits {
+	limits := s.Template.Spec.TimeLimits()
+	if limits.OnLimit == models.OnLimitHibernate && !s.PersistentHome {
+		limits.OnLimit = models.OnLimitStop
+	}
+	return limits
+}
+
 // Runtime is a session as it runs.
 type Runtime struct {
 	Ref
 	Protocol  models.Protocol
 	StartedAt time.Time
+	// TimeLimits are those of the Spec that it was started with.
+	TimeLimits models.TimeLimits
 	// Metadata is shown to people, e.g. the process id or the limits in force.
 	Metadata map[string]any
 }

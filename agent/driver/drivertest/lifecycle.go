@@ -147,7 +147,9 @@ func testNewerGeneration(t *testing.T, b *bench) {
 }
 
 func testRestart(t *testing.T, b *bench) {
-	before := b.startShell(t, first("stays"))
+	spec := b.harness.Terminal(first("stays"), shell)
+	spec.Template.Spec.MaxDuration = "8h"
+	before := b.start(t, spec)
 	v := b.view(t, first("stays"))
 	v.remember("before")
 	b.reopen(t)
@@ -156,14 +158,15 @@ func testRestart(t *testing.T, b *bench) {
 		t.Fatalf("the inventory is %v, %v", inventory, err)
 	}
 	after := inventory[0]
-	if after.Ref != before.Ref || after.Protocol != before.Protocol || !after.StartedAt.Equal(before.StartedAt) {
+	if after.Ref != before.Ref || after.Protocol != before.Protocol || !after.StartedAt.Equal(before.StartedAt) ||
+		after.TimeLimits != spec.TimeLimits() || before.TimeLimits != spec.TimeLimits() {
 		t.Errorf("it was %+v and is %+v", before, after)
 	}
 	b.view(t, first("stays")).wantWord("before")
 	if got := v.ask("echo still"); got != "still" {
 		t.Errorf("the viewer of before hears %q", got)
 	}
-	if again := b.startShell(t, first("stays")); !again.StartedAt.Equal(before.StartedAt) {
+	if again := b.start(t, spec); !again.StartedAt.Equal(before.StartedAt) {
 		t.Error("it was started again")
 	}
 	b.reopen(t)

@@ -75,7 +75,7 @@ func runtime(state runtimedir.State, pid int) driver.Runtime {
 	if state.Home != "" {
 		metadata["home"] = state.Home
 	}
-	return driver.Runtime{Ref: state.Ref(), Protocol: state.Protocol, StartedAt: state.StartedAt, Metadata: metadata}
+	return driver.Runtime{Ref: state.Ref(), Protocol: state.Protocol, StartedAt: state.StartedAt, TimeLimits: state.TimeLimits, Metadata: metadata}
 }
 
 func isolation(state runtimedir.State) string {

@@ -91,6 +91,7 @@ func (d *Driver) plan(spec driver.Spec) (runtimedir.Assignment, error) {
 		State: runtimedir.State{
 			SessionID: spec.SessionID, Generation: spec.Generation, User: spec.User,
 			Template: spec.Template.Metadata.Name, Protocol: protocol(spec.Template),
+			TimeLimits: spec.TimeLimits(),
 		},
 		Env: spec.Template.Spec.Env, Geometry: defaultGeometry,
 		Login: d.login, Path: d.config.Path, Lang: d.lang, Shell: d.shell,

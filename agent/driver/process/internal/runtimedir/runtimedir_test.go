@@ -64,14 +64,15 @@ func TestState(t *testing.T) {
 		SessionID: "desk", Generation: 4, User: "alice", Template: "desktop", Protocol: models.ProtocolVNC,
 		StartedAt: time.Date(2026, 3, 4, 5, 6, 7, 8, time.UTC), Ready: true, End: &runtimedir.End{Clean: true, Reason: "over"},
 		UID: 7, Display: 123, Group: cgroup.Group{Of: map[string]cgroup.Place{cgroup.Memory: {Dir: "/x", Version: 2}}},
-		Limits: map[string]string{"memory": "1Gi by control group"},
+		TimeLimits: models.TimeLimits{IdleTimeout: "30m", OnLimit: models.OnLimitStop},
+		Limits:     map[string]string{"memory": "1Gi by control group"},
 	}
 	for _, durable := range []bool{false, true} {
 		if err := runtimedir.Write(dir, state, durable); err != nil {
 			t.Fatal(err)
 		}
 		got, err := runtimedir.Read(dir)
-		if err != nil || got.Ref() != state.Ref() || !got.StartedAt.Equal(state.StartedAt) || *got.End != *state.End ||
+		if err != nil || got.Ref() != state.Ref() || !got.StartedAt.Equal(state.StartedAt) || *got.End != *state.End || got.TimeLimits != state.TimeLimits ||
 			got.Group.Of[cgroup.Memory] != state.Group.Of[cgroup.Memory] || got.Limits["memory"] != state.Limits["memory"] {
 			t.Errorf("%+v became %+v, %v", state, got, err)
 		}

@@ -59,6 +59,8 @@ type State struct {
 	Template   string          `json:"template"`
 	Protocol   models.Protocol `json:"protocol"`
 	StartedAt  time.Time       `json:"startedAt"`
+
+	TimeLimits models.TimeLimits `json:"timeLimits,omitzero"`
 	// Ready tells that the start has succeeded.
 	Ready bool `json:"ready"`
 	// End is set when the session has ended by itself.
