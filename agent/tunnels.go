@@ -66,7 +66,9 @@ func (t *tunnels) open(wanted wire.OpenTunnel, failed func(error)) {
 		defer t.forget(one)
 		session, stream, err := t.connect(ctx, one.ref, wanted.TunnelID)
 		if err != nil {
-			if ctx.Err() == nil {
+			stillWanted := ctx.Err() == nil
+			t.forget(one) // whoever hears of it may open another at once
+			if stillWanted {
 				failed(err)
 			}
 			return
