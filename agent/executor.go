@@ -123,6 +123,13 @@ func (e *executor) admit(t *task, log *slog.Logger) (known bool, outcome *Outcom
 	return false, nil
 }
 
+// starting tells whether a start of the runtime is under way.
+func (e *executor) starting(ref driver.Ref) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.ContainsFunc(e.lanes[ref.SessionID], func(t *task) bool { return models.Begins(t.action) && t.ref == ref })
+}
+
 // forget ends a task and lets its session's next one begin.
 func (e *executor) forget(t *task) {
 	t.cancel(nil)

@@ -148,7 +148,10 @@ func (e *exits) flush() {
 func statusOf(exit driver.Exit) wire.Status {
 	status := wire.Status{SessionID: exit.SessionID, Generation: exit.Generation,
 		State: string(models.SessionTerminated), Reason: exit.Reason}
-	if !exit.Clean {
+	switch {
+	case exit.Lost:
+		status.State, status.ReasonCode = string(models.SessionFailed), models.CodeRuntimeLost
+	case !exit.Clean:
 		status.State, status.ReasonCode = string(models.SessionFailed), models.CodeRuntimeExited
 	}
 	return status

@@ -118,9 +118,12 @@ func (a *Agent) takeInventory(c *connection) error {
 	}
 	items := make([]wire.InventoryItem, 0, len(running))
 	for _, ref := range running {
-		items = append(items, wire.InventoryItem{
-			SessionID: ref.SessionID, Generation: ref.Generation, State: string(models.SessionRunning),
-		})
+		// Asked after the list was made: what is not starting any more has started.
+		state := models.SessionRunning
+		if a.executor.starting(ref) {
+			state = models.SessionPending
+		}
+		items = append(items, wire.InventoryItem{SessionID: ref.SessionID, Generation: ref.Generation, State: string(state)})
 	}
 	a.exits.inventoried()
 	c.send(wire.TypeInventory, wire.Inventory{Items: items})

@@ -23,9 +23,11 @@ func TestASessionsOwnEndIsTold(t *testing.T) {
 	l.nth(1, wire.TypeInventory) // what waits by then is told by name, not by time
 	m.exits <- exit("clean", true)
 	m.exits <- exit("broken", false)
+	m.exits <- driver.Exit{Ref: driver.Ref{SessionID: "killed", Generation: 2}, Lost: true, Reason: "nobody knows"}
 	for i, want := range []wire.Status{
 		{SessionID: "clean", Generation: 1, State: "terminated", Reason: "clean ended"},
 		{SessionID: "broken", Generation: 1, State: "failed", Reason: "broken ended", ReasonCode: models.CodeRuntimeExited},
+		{SessionID: "killed", Generation: 2, State: "failed", Reason: "nobody knows", ReasonCode: models.CodeRuntimeLost},
 	} {
 		if got := into[wire.Status](l, i+1, wire.TypeStatus); fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("told %+v, want %+v", got, want)

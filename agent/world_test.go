@@ -445,6 +445,13 @@ func (m *machine) log() string {
 	return strings.Join(m.effects, ", ")
 }
 
+// refs lists what runs.
+func (m *machine) refs() []driver.Ref {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Collect(maps.Keys(m.running))
+}
+
 // effect waits for one.
 func (m *machine) effect(t *testing.T, want string) {
 	t.Helper()

@@ -57,7 +57,7 @@ func (t *tx) saveLives(ctx context.Context, lives []life, now time.Time) error {
 	d := t.database
 	rows := &batch{columns: []batchColumn{{"id", "text"}, {"before", "text"}, {"state", "text"}, {"desired_state", "text"},
 		{"reason", "text"}, {"reason_code", "text"}, {"retryable", "boolean"}, {"state_since", "timestamptz"},
-		{"agent_id", "text"}, {"generation", "bigint"}, {"wait_until", "timestamptz"}, {"failures", "text"},
+		{"agent_id", "text"}, {"generation", "bigint"}, {"wait_until", "timestamptz"}, {"failures", "text"}, {"losses", "text"},
 		{"expires_at", "timestamptz"}, {"idle_at", "timestamptz"}}}
 	for _, one := range lives {
 		session := one.session
@@ -66,9 +66,13 @@ func (t *tx) saveLives(ctx context.Context, lives []life, now time.Time) error {
 		if err != nil {
 			return err
 		}
+		losses, err := asJSON(session.Losses)
+		if err != nil {
+			return err
+		}
 		rows.add(session.ID, string(one.before), string(session.State), string(session.DesiredState), orNull(session.Reason),
 			orNull(session.ReasonCode), session.Retryable, d.at(session.StateSince), orNull(session.AgentID), session.Generation,
-			d.atOptional(session.WaitUntil), failures, d.atOptional(session.ExpiresAt), d.atOptional(session.IdleAt))
+			d.atOptional(session.WaitUntil), failures, losses, d.atOptional(session.ExpiresAt), d.atOptional(session.IdleAt))
 		t.sessionChanged(session.ID)
 	}
 	slices.Sort(t.changed)
@@ -82,7 +86,7 @@ func (t *tx) saveLives(ctx context.Context, lives []life, now time.Time) error {
 	}
 	saved, err := t.exec(ctx, `UPDATE sessions SET state = u.state, desired_state = u.desired_state, reason = u.reason,
 		reason_code = u.reason_code, retryable = u.retryable, updated_at = $1, state_since = u.state_since,
-		agent_id = u.agent_id, generation = u.generation, wait_until = u.wait_until, failures = u.failures`+cast+`,
+		agent_id = u.agent_id, generation = u.generation, wait_until = u.wait_until, failures = u.failures`+cast+`, losses = u.losses`+cast+`,
 		expires_at = u.expires_at, idle_at = u.idle_at,
 		cluster_id = CASE WHEN u.agent_id IS NULL THEN NULL ELSE cluster_id END,
 		platform = CASE WHEN u.agent_id IS NULL THEN NULL ELSE platform END,

@@ -27,14 +27,8 @@ type Observation struct {
 // models.CodeForbidden, a replaced connection models.CodeEpochStale.
 func (d *Database) Observe(ctx context.Context, seen Observation, now time.Time) (session models.Session, moved bool, err error) {
 	err = d.write(ctx, "observe session", func(ctx context.Context, t *tx) error {
-		if err := d.requireEpoch(ctx, t, seen.AgentID, seen.Epoch); err != nil {
+		if session, err = d.lockObserved(ctx, t, seen.AgentID, seen.Epoch, seen.SessionID); err != nil {
 			return err
-		}
-		if session, err = d.lockSession(ctx, t, seen.SessionID); err != nil {
-			return err
-		}
-		if session.AgentID != seen.AgentID {
-			return models.Errorf(models.CodeForbidden, "session %q is not on agent %q", seen.SessionID, seen.AgentID)
 		}
 		if !session.State.CanBecome(seen.State) {
 			return nil

@@ -15,6 +15,9 @@ type StuckSession struct {
 	Agent *models.Agent
 	// Open is the session's newest unfinished command, nil when there is none.
 	Open *models.AgentCommand
+	// Tries counts how often its agent was asked in the session's generation: the
+	// commands that have ended, and how often the open one was sent.
+	Tries int
 }
 
 // StuckSessions lists sessions that have been in state since before the given
@@ -51,17 +54,29 @@ func (d *Database) StuckSessions(ctx context.Context, state models.SessionState,
 		return nil, fmt.Errorf("list stuck sessions: %w", err)
 	}
 	commands, err := queryAll(ctx, d, "read the commands of stuck sessions", scanCommand, `SELECT `+commandColumns+` FROM agent_commands
-		WHERE `+condition+` AND status NOT IN ('completed', 'failed') ORDER BY seq`, arg)
+		WHERE `+condition+` AND (status NOT IN ('completed', 'failed') OR generation = (SELECT generation FROM sessions s WHERE s.id = session_id))
+		ORDER BY seq`, arg)
 	if err != nil {
 		return nil, err
 	}
-	open := make(map[string]*models.AgentCommand, len(commands))
-	for _, command := range commands {
-		open[command.SessionID] = &command
-	}
 	stuck := make([]StuckSession, 0, len(sessions))
+	place := make(map[string]*StuckSession, len(sessions))
 	for _, session := range sessions {
-		stuck = append(stuck, StuckSession{Session: session, Agent: agents[session.AgentID], Open: open[session.ID]})
+		stuck = append(stuck, StuckSession{Session: session, Agent: agents[session.AgentID]})
+		place[session.ID] = &stuck[len(stuck)-1]
+	}
+	for _, command := range commands {
+		one := place[command.SessionID]
+		if ended(command.Status) {
+			one.Tries++
+			continue
+		}
+		one.Open = &command
+	}
+	for i := range stuck {
+		if open := stuck[i].Open; open != nil {
+			stuck[i].Tries += open.Attempts
+		}
 	}
 	return stuck, nil
 }

@@ -192,14 +192,14 @@ func (w *transitionWriter) readLives(ctx context.Context, ids []string) (map[str
 	}
 	w.breakers, w.learned = map[breakerKey]models.Breaker{}, map[breakerKey]models.Breaker{}
 	found, err := queryIn(ctx, w.tx, `SELECT s.id, s.template, s.state, s.desired_state, s.generation, s.reason, s.reason_code, s.retryable,
-			s.agent_id, s.wait_until, s.failures, s.state_since, s.idle_timeout, s.max_duration, s.expires_at, s.idle_at,
+			s.agent_id, s.wait_until, s.failures, s.losses, s.state_since, s.idle_timeout, s.max_duration, s.expires_at, s.idle_at,
 			b.failures, b.failed_at, b.retry_at
 		FROM sessions s LEFT JOIN breakers b ON b.agent_id = s.agent_id AND b.template = s.template
 		WHERE %s ORDER BY s.id`+lock, "s.id", ids, func(row scanner) (s models.Session, err error) {
 		var failures sql.NullInt64
 		var b models.Breaker
 		err = row.Scan(&s.ID, &s.Template, text(&s.State), text(&s.DesiredState), &s.Generation, text(&s.Reason), text(&s.ReasonCode),
-			&s.Retryable, text(&s.AgentID), optionalTime{&s.WaitUntil}, jsonColumn{&s.Failures}, timeColumn{&s.StateSince},
+			&s.Retryable, text(&s.AgentID), optionalTime{&s.WaitUntil}, jsonColumn{&s.Failures}, jsonColumn{&s.Losses}, timeColumn{&s.StateSince},
 			text(&s.IdleTimeout), text(&s.MaxDuration), optionalTime{&s.ExpiresAt}, optionalTime{&s.IdleAt},
 			&failures, timeColumn{&b.FailedAt}, timeColumn{&b.RetryAt})
 		if b.AgentID, b.Template, b.Failures = s.AgentID, s.Template, failures.Int64; failures.Valid {
@@ -353,7 +353,7 @@ func (w *transitionWriter) learn(session models.Session, outcome models.Outcome)
 	switch {
 	case outcome.Completed && known:
 		breaker.Failures = 0
-	case outcome.Completed || outcome.Code == models.CodeInvalidRequest:
+	case outcome.Completed || outcome.Code.Permanent():
 		return
 	default:
 		breaker.AgentID, breaker.Template = session.AgentID, session.Template

@@ -39,12 +39,16 @@ var completedStates = map[string]SessionState{
 // outcome of an older generation changes nothing: a start that completes after
 // a stop was asked for leaves the session terminating. A failed stop leaves the
 // state and gives the reason, and reconciliation tries again. A session that its
-// agent could not start stays pending as long as other agents may be tried.
+// agent could not start stays pending as long as other agents may be tried. One
+// that is seen to run does so although nobody heard that its start succeeded.
 func (o Outcome) Consequence(session Session) (Consequence, bool) {
 	if session.State.Terminal() || (o.Generation != 0 && o.Generation < session.Generation) {
 		return Consequence{}, false
 	}
 	if !o.Completed {
+		if Begins(o.Action) && !o.Said && session.State == SessionRunning {
+			return Consequence{}, false
+		}
 		failed := Consequence{State: session.State, Reason: o.Reason, Code: o.Code, Retryable: o.Retryable}
 		if Begins(o.Action) {
 			failed.State = SessionFailed
@@ -67,9 +71,9 @@ func (o Outcome) Consequence(session Session) (Consequence, bool) {
 	return Consequence{}, false
 }
 
-// elsewhere tells whether another agent may succeed with a start that has
-// failed. What was asked for is as wrong there.
+// elsewhere tells whether another agent may be tried after a start that has
+// failed.
 func (o Outcome) elsewhere(session Session) bool {
 	return o.Action == ActionStartSession && o.Said && session.State == SessionPending && session.DesiredState == DesiredRunning &&
-		len(session.Failures)+1 < MaxPlacements && o.Code != CodeInvalidRequest
+		len(session.Failures)+1 < MaxPlacements && !o.Code.Permanent() && !session.staysPut()
 }

@@ -37,6 +37,7 @@ func TestConsequence(t *testing.T) {
 		{"an unknown named state gives way to the action's", completed(models.ActionStopSession, 2, "gone"), models.SessionTerminating, 2, to(models.SessionTerminated)},
 		{"a running session does not start again", completed(models.ActionStartSession, 1, ""), models.SessionRunning, 1, nil},
 		{"a start that failed fails the session", failed(models.ActionStartSession, 1), models.SessionPending, 1, withReason(models.SessionFailed)},
+		{"a start's deadline says nothing of a session that runs", failed(models.ActionStartSession, 1), models.SessionRunning, 1, nil},
 		{"a start completing after the stop was asked changes nothing", completed(models.ActionStartSession, 1, ""), models.SessionTerminating, 2, nil},
 		{"a start failing after the stop was asked changes nothing", failed(models.ActionStartSession, 1), models.SessionTerminating, 2, nil},
 		{"a stopped session is terminated", completed(models.ActionStopSession, 2, ""), models.SessionTerminating, 2, to(models.SessionTerminated)},
@@ -70,6 +71,34 @@ func TestATimeLimitStaysTheReason(t *testing.T) {
 		got, _ := models.Outcome{Action: action, Generation: 2, Completed: true}.Consequence(session)
 		if want := models.Ends(action); (got.Reason == session.Reason && got.Code == session.ReasonCode) != want {
 			t.Errorf("after %s it is %+v", action, got)
+		}
+	}
+}
+
+func TestWhereAFailedStartLeadsTo(t *testing.T) {
+	lost := func(remedy models.OnLost) []models.Loss {
+		return []models.Loss{{Remedy: models.OnLostRecreate}, {Remedy: remedy}}
+	}
+	for _, test := range []struct {
+		name      string
+		code      models.ErrorCode
+		session   models.Session
+		elsewhere bool
+	}{
+		{"another machine may have what is missing", models.CodeNeedsMissing, models.Session{}, true},
+		{"one that gives no code may be wrong", models.CodeCommandFailed, models.Session{}, true},
+		{"what is wrong is wrong everywhere", models.CodeInvalidRequest, models.Session{}, false},
+		{"so is a template", models.CodeTemplateInvalid, models.Session{}, false},
+		{"and an image", models.CodeImageMissing, models.Session{}, false},
+		{"and one that may not be pulled", models.CodeImageDenied, models.Session{}, false},
+		{"what was tried often enough", models.CodeUnavailable, models.Session{Failures: make([]models.StartFailure, 3)}, false},
+		{"what was started again stays where it was", models.CodeUnavailable, models.Session{Losses: lost(models.OnLostRestart)}, false},
+		{"what was placed anew is placed once more", models.CodeUnavailable, models.Session{Losses: lost(models.OnLostRecreate)}, true},
+	} {
+		test.session.State, test.session.DesiredState = models.SessionPending, models.DesiredRunning
+		outcome := models.Outcome{Action: models.ActionStartSession, Code: test.code, Said: true}
+		if got, _ := outcome.Consequence(test.session); got.Elsewhere != test.elsewhere || (got.State == models.SessionFailed) == test.elsewhere {
+			t.Errorf("%s: %+v", test.name, got)
 		}
 	}
 }

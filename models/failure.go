@@ -13,6 +13,17 @@ const (
 	TryElsewhereFor = 2 * time.Minute
 )
 
+// Permanent tells that a start which failed with this code fails everywhere and
+// always, since what was asked for is wrong. What an agent's machine lacks
+// another one may have, so CodeNeedsMissing is not among them.
+func (c ErrorCode) Permanent() bool {
+	switch c {
+	case CodeInvalidRequest, CodeTemplateInvalid, CodeImageMissing, CodeImageDenied:
+		return true
+	}
+	return false
+}
+
 // StartFailure is an agent on which the session has failed to start.
 type StartFailure struct {
 	AgentID   string    `json:"agentId"`

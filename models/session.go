@@ -24,11 +24,11 @@ const (
 // sessionTransitions is the only copy of the session state machine; the CHECK
 // constraints of both databases are tested against it. Running may end without
 // passing terminating when the runtime ended by itself, and sleep without passing
-// hibernating when its agent kept a time limit alone. Pending may end so when
-// no agent ever had the session.
+// hibernating when its agent kept a time limit alone. It is pending again when it is lost and
+// its template says so. Pending may end so when no agent ever had the session.
 var sessionTransitions = map[SessionState][]SessionState{
 	SessionPending:     {SessionRunning, SessionTerminating, SessionTerminated, SessionFailed},
-	SessionRunning:     {SessionHibernating, SessionHibernated, SessionTerminating, SessionTerminated, SessionFailed},
+	SessionRunning:     {SessionPending, SessionHibernating, SessionHibernated, SessionTerminating, SessionTerminated, SessionFailed},
 	SessionHibernating: {SessionHibernated, SessionTerminating, SessionFailed},
 	SessionHibernated:  {SessionWaking, SessionTerminating, SessionFailed},
 	SessionWaking:      {SessionRunning, SessionTerminating, SessionFailed},
@@ -99,8 +99,8 @@ type Session struct {
 	State        SessionState `json:"state"`
 	DesiredState DesiredState `json:"desiredState"`
 	// Generation is the version of the desired state: 1 at launch, one more
-	// with each stop, hibernate or wake, and when an agent could not start the
-	// session and another one is to.
+	// with each stop, hibernate or wake, when an agent could not start the session
+	// and another one is to, and when it is lost and begun again.
 	Generation int64 `json:"generation"`
 	// Reason says in plain words why the session is where it is; ReasonCode is
 	// the stable code of the same. Both are empty while all goes as asked.
@@ -141,6 +141,10 @@ type Session struct {
 
 	// Failures are the agents on which it has failed to start, in that order.
 	Failures []StartFailure `json:"failures,omitempty" doc:"agents on which it has failed to start, in that order"`
+
+	// Losses are the times that its agent no longer had it and it was begun again,
+	// those of LossWindow before the last one.
+	Losses []Loss `json:"losses,omitempty" doc:"times that its agent no longer had it and it was begun again, as far as they are remembered"`
 
 	// Placement is what was asked of its agent, for placing it later or again.
 	Placement json.RawMessage `json:"-"`

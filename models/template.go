@@ -47,6 +47,9 @@ type TemplateSpec struct {
 	IdleTimeout string  `json:"idleTimeout,omitempty" yaml:"idleTimeout"`
 	MaxDuration string  `json:"maxDuration,omitempty" yaml:"maxDuration"`
 	OnLimit     OnLimit `json:"onLimit,omitempty" yaml:"onLimit"`
+	// OnLost is what becomes of a session that its agent does not have any more;
+	// empty is WhenLost's default.
+	OnLost OnLost `json:"onLost,omitempty" yaml:"onLost"`
 	// Process is what the process platform runs.
 	Process *ProcessSpec `json:"process,omitempty" yaml:"process"`
 }

@@ -20,9 +20,11 @@ func compare(sessions []models.Session, items []wire.InventoryItem) (verdicts []
 	verdicts = make([]wire.VerdictItem, 0, len(items))
 	for _, item := range items {
 		verdict := wire.VerdictItem{SessionID: item.SessionID, Generation: item.Generation, Verdict: wire.VerdictKeep}
-		session, known := placed[item.SessionID]
-		if !known || unwanted(session, item) || item.Generation < newest[item.SessionID] {
+		switch session, known := placed[item.SessionID]; {
+		case !known || unwanted(session, item) || item.Generation < newest[item.SessionID]:
 			verdict.Verdict = wire.VerdictStop
+		case adoptable(session, item):
+			verdict.Verdict = wire.VerdictAdopt
 		}
 		verdicts = append(verdicts, verdict)
 	}
@@ -35,9 +37,20 @@ func compare(sessions []models.Session, items []wire.InventoryItem) (verdicts []
 }
 
 // unwanted tells that the runtime was to end: the session is to be without one,
-// at the item's generation or later.
+// at the item's generation or later, or has been begun again since. An item
+// without generation is taken for the session's own.
 func unwanted(session models.Session, item wire.InventoryItem) bool {
-	return session.DesiredState != models.DesiredRunning && session.Generation >= item.Generation
+	if session.DesiredState == models.DesiredRunning {
+		return item.Generation != 0 && item.Generation < session.Generation
+	}
+	return session.Generation >= item.Generation
+}
+
+// adoptable tells that the runtime is what the session waits for. One whose
+// start is under way still is not: it may fail.
+func adoptable(session models.Session, item wire.InventoryItem) bool {
+	return (session.State == models.SessionPending || session.State == models.SessionWaking) &&
+		session.DesiredState == models.DesiredRunning && item.Generation == session.Generation && item.State == string(models.SessionRunning)
 }
 
 // needsRuntime tells that the agent should know of a runtime. States that a

@@ -26,12 +26,17 @@ func TestCompare(t *testing.T) {
 		session("lost", models.SessionRunning, models.DesiredRunning, 1),
 		session("stopped", models.SessionTerminating, models.DesiredTerminated, 2),
 		session("waiting", models.SessionPending, models.DesiredRunning, 1),
+		session("begun", models.SessionPending, models.DesiredRunning, 1),
+		session("again", models.SessionPending, models.DesiredRunning, 2),
+		session("waking", models.SessionWaking, models.DesiredRunning, 3),
 	}
 	verdicts, absent := compare(sessions, []wire.InventoryItem{
 		item("running", 1), item("starting", 1), item("stopping", 1), item("woken", 1), item("woken", 3), item("elsewhere", 1),
 		{SessionID: "running"},
+		// Its start may fail still; it was lost and is begun again; it has no generation.
+		{SessionID: "begun", Generation: 1, State: "pending"}, item("again", 1), {SessionID: "waiting", State: "running"}, item("waking", 3),
 	})
-	want := []string{"keep", "keep", "stop", "stop", "keep", "stop", "stop"}
+	want := []string{"keep", "adopt", "stop", "stop", "keep", "stop", "stop", "keep", "stop", "keep", "adopt"}
 	for i, verdict := range verdicts {
 		if verdict.Verdict != want[i] {
 			t.Errorf("%s of generation %d: %s, want %s", verdict.SessionID, verdict.Generation, verdict.Verdict, want[i])
@@ -64,7 +69,8 @@ func TestCompareJudgesEveryItemAndStopsOnlyWhatIsUnwanted(t *testing.T) {
 			}
 		}
 		items := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) wire.InventoryItem {
-			return wire.InventoryItem{SessionID: rapid.SampledFrom(ids).Draw(t, "id"), Generation: rapid.Int64Range(1, 3).Draw(t, "generation")}
+			return wire.InventoryItem{SessionID: rapid.SampledFrom(ids).Draw(t, "id"), Generation: rapid.Int64Range(1, 3).Draw(t, "generation"),
+				State: rapid.SampledFrom([]string{"running", "pending"}).Draw(t, "doing")}
 		}), 0, 6).Draw(t, "items")
 		verdicts, absent := compare(sessions, items)
 		if len(verdicts) != len(items) {
@@ -76,8 +82,11 @@ func TestCompareJudgesEveryItemAndStopsOnlyWhatIsUnwanted(t *testing.T) {
 			if verdict.SessionID != items[i].SessionID || verdict.Generation != items[i].Generation {
 				t.Fatalf("verdict %d is about something else", i)
 			}
-			if verdict.Verdict != wire.VerdictKeep {
+			if verdict.Verdict == wire.VerdictStop {
 				continue
+			}
+			if verdict.Verdict == wire.VerdictAdopt && (session.State != models.SessionPending || items[i].State != "running" || session.Generation != verdict.Generation) {
+				t.Fatalf("%+v is adopted for %+v", items[i], session)
 			}
 			if !known || session.DesiredState == models.DesiredTerminated && session.Generation >= verdict.Generation {
 				t.Fatalf("%+v is kept for %+v", verdict, session)
@@ -88,7 +97,7 @@ func TestCompareJudgesEveryItemAndStopsOnlyWhatIsUnwanted(t *testing.T) {
 			kept[verdict.SessionID] = verdict.Generation
 		}
 		for _, item := range items {
-			if session, known := placed[item.SessionID]; known && session.DesiredState == models.DesiredRunning {
+			if session, known := placed[item.SessionID]; known && session.DesiredState == models.DesiredRunning && item.Generation >= session.Generation {
 				if _, some := kept[item.SessionID]; !some {
 					t.Fatalf("nothing is kept of %s, which should run", item.SessionID)
 				}

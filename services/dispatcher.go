@@ -44,6 +44,10 @@ type DispatcherOptions struct {
 	// is sent again on the same connection: then after twice as long, and so on
 	// up to two minutes, give or take a fifth; DefaultAckWithin.
 	AckWithin time.Duration
+	// CommandDeadline and WaitFor are for lost sessions that are begun again: how
+	// long their start may take, DefaultCommandDeadline, and how long they wait
+	// for an agent, DefaultWaitFor.
+	CommandDeadline, WaitFor time.Duration
 	// Logger discards by default.
 	Logger *slog.Logger
 	// Now is the clock of what is written, and of deadlines; time.Now.
@@ -109,6 +113,12 @@ func NewCommandDispatcherWith(database *db.Database, hub *websocket.AgentHub, op
 	}
 	if options.AckWithin <= 0 {
 		options.AckWithin = DefaultAckWithin
+	}
+	if options.CommandDeadline <= 0 {
+		options.CommandDeadline = DefaultCommandDeadline
+	}
+	if options.WaitFor <= 0 {
+		options.WaitFor = DefaultWaitFor
 	}
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)

@@ -176,6 +176,15 @@ func (d *CommandDispatcher) observed(ctx context.Context, peer websocket.Peer, m
 	if err := d.Settle(ctx, peer.AgentID); err != nil {
 		return err
 	}
+	if seen.ReasonCode == models.CodeRuntimeLost {
+		session, err := d.database.Session(ctx, seen.SessionID)
+		if err != nil {
+			return err
+		}
+		if session.AgentID == peer.AgentID && session.State == models.SessionRunning && (seen.Generation == 0 || seen.Generation == session.Generation) {
+			return d.missing(ctx, peer, session, 0)
+		}
+	}
 	session, moved, err := d.database.Observe(ctx, seen, d.options.Now())
 	if err != nil {
 		return err

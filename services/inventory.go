@@ -2,7 +2,6 @@ package services
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -25,23 +24,24 @@ type InventoryOptions struct {
 	Now func() time.Time
 	// Grace is DefaultInventoryGrace.
 	Grace time.Duration
-	// Settle waits until what the agent said of commands before is in the
-	// database; by default nothing is waited for.
-	Settle func(ctx context.Context, agentID string) error
 }
 
 // Inventory compares what agents say they run with what they should run. Each
 // inventory is answered with a verdict on every item, so that orphans are gone
-// within one inventory period, and sessions whose runtime is gone are ended.
+// within one inventory period; a session that runs although nobody heard that
+// its start succeeded is adopted, and what becomes of one whose runtime is gone
+// is its template's policy.
 type Inventory struct {
-	database *db.Database
-	hub      *websocket.AgentHub
-	options  InventoryOptions
+	database   *db.Database
+	hub        *websocket.AgentHub
+	dispatcher *CommandDispatcher
+	options    InventoryOptions
 }
 
 // NewInventory makes an Inventory and attaches it to the hub, so call it
-// before the first agent connects.
-func NewInventory(database *db.Database, hub *websocket.AgentHub, options InventoryOptions) *Inventory {
+// before the first agent connects. What agents said of commands before is in
+// the database, by the dispatcher, before their inventories are looked at.
+func NewInventory(database *db.Database, hub *websocket.AgentHub, dispatcher *CommandDispatcher, options InventoryOptions) *Inventory {
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -51,10 +51,7 @@ func NewInventory(database *db.Database, hub *websocket.AgentHub, options Invent
 	if options.Grace <= 0 {
 		options.Grace = DefaultInventoryGrace
 	}
-	if options.Settle == nil {
-		options.Settle = func(context.Context, string) error { return nil }
-	}
-	i := &Inventory{database: database, hub: hub, options: options}
+	i := &Inventory{database: database, hub: hub, dispatcher: dispatcher, options: options}
 	hub.Attach(i, wire.TypeInventory)
 	return i
 }
@@ -72,7 +69,7 @@ func (i *Inventory) AgentMessage(ctx context.Context, peer websocket.Peer, messa
 	if err := message.Into(&inventory); err != nil {
 		return err
 	}
-	if err := i.options.Settle(ctx, peer.AgentID); err != nil {
+	if err := i.dispatcher.Settle(ctx, peer.AgentID); err != nil {
 		return err
 	}
 	sessions, err := i.database.AgentSessions(ctx, peer.AgentID)
@@ -91,33 +88,27 @@ func (i *Inventory) AgentMessage(ctx context.Context, peer websocket.Peer, messa
 			i.options.Logger.Warn("verdict not sent, the next inventory gets one", "agent", peer.AgentID, "error", err)
 		}
 	}
+	for _, verdict := range verdicts {
+		if verdict.Verdict == wire.VerdictAdopt {
+			if err := i.adopt(ctx, peer, verdict); err != nil {
+				return err
+			}
+		}
+	}
 	for _, session := range absent {
-		if err := i.lost(ctx, peer, session); err != nil {
+		if err := i.dispatcher.missing(ctx, peer, session, absence(i.options.Grace)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// lost ends a session whose runtime is gone, unless a command is about to say
-// what became of it.
-func (i *Inventory) lost(ctx context.Context, peer websocket.Peer, session models.Session) error {
-	now := i.options.Now()
-	if now.Sub(session.StateSince) < i.options.Grace {
-		return nil
-	}
-	open, err := i.database.HasUnfinishedCommand(ctx, session.ID)
-	if err != nil || open {
-		return err
-	}
-	seen := db.Observation{AgentID: peer.AgentID, Epoch: peer.Epoch, SessionID: session.ID, State: models.SessionTerminated}
-	if session.State != models.SessionTerminating {
-		seen.State, seen.Retryable, seen.ReasonCode = models.SessionFailed, true, models.CodeRuntimeLost
-		seen.Reason = fmt.Sprintf("agent %q no longer runs this session; its machine may have restarted. Launch it again", peer.AgentID)
-	}
-	_, moved, err := i.database.Observe(ctx, seen, now)
+// adopt has a session be where its agent has brought it.
+func (i *Inventory) adopt(ctx context.Context, peer websocket.Peer, found wire.VerdictItem) error {
+	session, moved, err := i.database.Observe(ctx, db.Observation{AgentID: peer.AgentID, Epoch: peer.Epoch,
+		SessionID: found.SessionID, Generation: found.Generation, State: models.SessionRunning}, i.options.Now())
 	if err == nil && moved {
-		i.options.Logger.Warn("a session's runtime is gone", "session", session.ID, "agent", peer.AgentID, "state", seen.State)
+		i.options.Logger.Info("a session that runs already is adopted", "session", session.ID, "agent", peer.AgentID, "generation", found.Generation)
 	}
 	return err
 }

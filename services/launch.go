@@ -156,6 +156,17 @@ func (w wish) criteria(sessionID string, template models.Template, resources mod
 }
 
 // startPayload is what the agent is told, in the agent protocol's words.
+// startCommand starts a session on its agent, with the template as it was
+// resolved at launch.
+func startCommand(session models.Session, commandID string, now time.Time, deadline time.Duration) (models.AgentCommand, error) {
+	payload, err := startPayload(session)
+	return models.AgentCommand{
+		CommandID: commandID, AgentID: session.AgentID, SessionID: session.ID, Generation: session.Generation,
+		Action: models.ActionStartSession, Payload: payload, Status: models.CommandPending,
+		CreatedAt: now, DeadlineAt: now.Add(deadline),
+	}, err
+}
+
 func startPayload(session models.Session) (*models.CommandPayload, error) {
 	body, err := json.Marshal(wire.StartPayload{
 		SessionID: session.ID, Generation: session.Generation, User: session.User, Template: session.Template,

@@ -2,6 +2,7 @@ package services
 
 import (
 	"fmt"
+	"hash/fnv"
 	"time"
 
 	"github.com/streamspace/streamspace/db"
@@ -16,8 +17,12 @@ const (
 	leave step = iota
 	// reissue its command, under the same id if it is unfinished.
 	reissue
-	// forceEnd it without its agent's word.
+	// forceEnd it, without its agent's word unless that is why.
 	forceEnd
+	// restart it on its agent, in the next generation.
+	restart
+	// recreate it on whatever agent can take it, in the next generation.
+	recreate
 )
 
 // decision is a step with all that it needs.
@@ -27,6 +32,8 @@ type decision struct {
 	reason    string
 	code      models.ErrorCode
 	retryable bool
+	// losses are the session's once it has begun again.
+	losses []models.Loss
 }
 
 // thresholds is how long is too long.
@@ -37,6 +44,23 @@ type thresholds struct {
 	agentGone time.Duration
 	// giveUp is how long a connected agent may keep a session from ending.
 	giveUp time.Duration
+	// retry is how long after it was asked a second time an agent is asked once
+	// more; it doubles each time, up to retryAtMost.
+	retry, retryAtMost time.Duration
+}
+
+// patience is how long after it got stuck a session's agent is asked again that
+// was asked so often. Up to a quarter is added, for sessions that got stuck at
+// once not to be asked for at once for ever.
+func (l thresholds) patience(sessionID string, tries int) time.Duration {
+	var patience time.Duration
+	for next := l.retry; tries > 1 && patience < l.giveUp; tries-- {
+		patience += next
+		next = min(2*next, l.retryAtMost)
+	}
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(sessionID)) // cannot fail
+	return patience + patience/4*time.Duration(hash.Sum32()%1024)/1024
 }
 
 // situation is all that a decision depends on.
@@ -50,7 +74,8 @@ type situation struct {
 }
 
 // plan decides what to do about a session that may be stuck. It is a pure
-// function.
+// function, and needs no memory: when an agent is to be asked again follows from
+// how often it was.
 func plan(s situation, limits thresholds) decision {
 	limit, passing := limits.stuck[s.Session.State]
 	age := s.now.Sub(s.Session.StateSince)
@@ -66,6 +91,8 @@ func plan(s situation, limits thresholds) decision {
 	case s.connected && age > limits.giveUp:
 		return end(s.Session, fmt.Sprintf("agent %q did not bring it to an end in %s%s", s.Agent.ID, age.Round(time.Minute), s.because()),
 			models.CodeCommandTimeout)
+	case s.connected && age <= limit+limits.patience(s.Session.ID, s.Tries):
+		return decision{step: leave} // it was asked again, and has its time
 	case s.connected:
 		return decision{step: reissue}
 	}
@@ -105,4 +132,38 @@ func end(session models.Session, reason string, code models.ErrorCode) decision 
 		return decision{step: forceEnd, to: models.SessionTerminated, reason: reason, code: code}
 	}
 	return decision{step: forceEnd, to: models.SessionFailed, reason: reason, code: code, retryable: true}
+}
+
+// absence is for how long a session that has just changed its state may be
+// absent from what its agent says that it runs.
+type absence time.Duration
+
+// planMissing decides about a session that should have a runtime, when its
+// agent says that there is none: by its template's policy, but not for ever and
+// not all at once. It is a pure function.
+func planMissing(session models.Session, grace absence, now time.Time) decision {
+	if now.Sub(session.StateSince) < time.Duration(grace) {
+		return decision{step: leave}
+	}
+	if session.State == models.SessionTerminating {
+		return decision{step: forceEnd, to: models.SessionTerminated}
+	}
+	gone := fmt.Sprintf("agent %q no longer runs this session; its machine may have restarted", session.AgentID)
+	policy, recent := session.Spec.Spec.WhenLost(), session.RecentLosses(now)
+	switch {
+	case policy == models.OnLostFail:
+		return decision{step: forceEnd, to: models.SessionFailed, reason: gone + ". Launch it again", code: models.CodeRuntimeLost, retryable: true}
+	case len(recent) >= models.MaxLosses:
+		return decision{step: forceEnd, to: models.SessionFailed, code: models.CodeRuntimeLost, retryable: true,
+			reason: fmt.Sprintf("%s. It has been begun again %d times within %s, which is enough; see what ends it, then launch it again",
+				gone, len(recent), models.LossWindow)}
+	case len(recent) > 0 && now.Sub(recent[len(recent)-1].At) < models.LossBackoff<<(len(recent)-1):
+		return decision{step: leave}
+	}
+	loss := models.Loss{AgentID: session.AgentID, Generation: session.Generation, Remedy: policy, At: now.UTC().Truncate(time.Microsecond)}
+	decided := decision{step: restart, reason: loss.Recovery(len(recent) + 1), code: models.CodeRuntimeLost, losses: append(recent, loss)}
+	if policy == models.OnLostRecreate {
+		decided.step = recreate
+	}
+	return decided
 }

@@ -83,6 +83,87 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// A pass a second finds out when the agent of a stuck session is asked again.
+func TestAStuckSessionsAgentIsAskedEverMoreRarely(t *testing.T) {
+	begun, limits := time.Unix(1_700_000_000, 0), defaultLimits()
+	limits.giveUp = 3 * time.Hour
+	firsts := map[time.Duration]bool{}
+	for _, id := range []string{"a", "b", "c", "d"} {
+		s := situation{connected: true, watching: begun, StuckSession: db.StuckSession{Tries: 1, Agent: &models.Agent{ID: "a"},
+			Session: models.Session{ID: id, State: models.SessionPending, AgentID: "a", StateSince: begun}}}
+		var asked []time.Duration
+		for s.now = begun; len(asked) < 9; s.now = s.now.Add(time.Second) {
+			if plan(s, limits).step == reissue {
+				asked = append(asked, s.now.Sub(begun))
+				s.Tries++
+			}
+		}
+		if first := asked[0]; first != 5*time.Minute+time.Second {
+			t.Errorf("%s is asked for after %s first", id, first)
+		}
+		for i, want := range []time.Duration{1, 2, 4, 8, 15, 15, 15, 15} {
+			if gap := asked[i+1] - asked[i]; gap < want*time.Minute-time.Second || gap > want*time.Minute*5/4+time.Second {
+				t.Errorf("%s is asked for the %d. time %s after the last", id, i+2, gap)
+			}
+		}
+		firsts[asked[1]] = true
+	}
+	if len(firsts) < 3 {
+		t.Error("sessions that got stuck at once are asked for at once")
+	}
+}
+
+func TestPlanMissing(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0).UTC()
+	home, roaming := models.TemplateSpec{PersistentHome: true}, models.TemplateSpec{OnLost: models.OnLostRecreate}
+	lost := func(agos ...time.Duration) (all []models.Loss) {
+		for _, ago := range agos {
+			all = append(all, models.Loss{AgentID: "a", Remedy: models.OnLostRestart, At: now.Add(-ago)})
+		}
+		return all
+	}
+	for _, c := range []struct {
+		name    string
+		session models.Session
+		spec    models.TemplateSpec
+		want    step
+		losses  int
+		says    string
+	}{
+		{name: "no policy, no home", want: forceEnd, says: "Launch it again"},
+		{name: "it has only just started", session: models.Session{StateSince: now.Add(-9 * time.Second)}, spec: home, want: leave},
+		{name: "it keeps its home", spec: home, want: restart, losses: 1, says: "for the first time of at most 3 within 10m"},
+		{name: "to fail, home or not", spec: models.TemplateSpec{PersistentHome: true, OnLost: models.OnLostFail}, want: forceEnd, says: "Launch it again"},
+		{name: "to be placed anew", spec: roaming, want: recreate, losses: 1, says: "it is placed anew"},
+		{name: "to be restarted without a home", spec: models.TemplateSpec{OnLost: models.OnLostRestart}, want: restart, losses: 1, says: "started again there"},
+		{name: "again at once", session: models.Session{Losses: lost(29 * time.Second)}, spec: home, want: leave},
+		{name: "again", session: models.Session{Losses: lost(30 * time.Second)}, spec: home, want: restart, losses: 2, says: "second"},
+		{name: "a third time at once", session: models.Session{Losses: lost(5*time.Minute, 59*time.Second)}, spec: home, want: leave},
+		{name: "a third time", session: models.Session{Losses: lost(5*time.Minute, time.Minute)}, spec: home, want: restart, losses: 3, says: "third"},
+		{name: "too often", session: models.Session{Losses: lost(9*time.Minute, 5*time.Minute, time.Second)}, spec: home, want: forceEnd, says: "3 times within 10m0s, which is enough"},
+		{name: "often, long ago", session: models.Session{Losses: lost(time.Hour, 11*time.Minute, 10*time.Minute)}, spec: home, want: restart, losses: 1, says: "first"},
+		{name: "it was to end", session: models.Session{State: models.SessionTerminating}, spec: home, want: forceEnd},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			session := c.session
+			session.AgentID, session.Spec.Spec = "a", c.spec
+			if session.State == "" {
+				session.State = models.SessionRunning
+			}
+			if session.StateSince.IsZero() {
+				session.StateSince = now.Add(-10 * time.Second)
+			}
+			got := planMissing(session, absence(10*time.Second), now)
+			if got.step != c.want || len(got.losses) != c.losses || !strings.Contains(got.reason, c.says) {
+				t.Errorf("got %+v", got)
+			}
+			if got.step == forceEnd && (got.to == models.SessionTerminated) != (session.State == models.SessionTerminating) {
+				t.Errorf("it ends as %s", got.to)
+			}
+		})
+	}
+}
+
 func TestPlanKeepsItsPromises(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	limits := defaultLimits()

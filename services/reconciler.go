@@ -17,6 +17,8 @@ const (
 	DefaultStuckAfter     = 5 * time.Minute
 	DefaultAgentGoneAfter = 10 * time.Minute
 	DefaultGiveUpAfter    = time.Hour
+	DefaultRetryAfter     = time.Minute
+	DefaultRetryAtMost    = 15 * time.Minute
 )
 
 // reconcileBatch bounds what one pass reads of one state.
@@ -36,6 +38,10 @@ type ReconcilerOptions struct {
 	// GiveUpAfter is how long a session may be stuck although its agent is
 	// connected, before it is ended all the same; DefaultGiveUpAfter.
 	GiveUpAfter time.Duration
+	// RetryAfter is how long after a stuck session's agent was asked again it is
+	// asked once more; DefaultRetryAfter. It doubles each time, up to RetryAtMost;
+	// DefaultRetryAtMost.
+	RetryAfter, RetryAtMost time.Duration
 	// CommandDeadline is that of a command that is issued anew;
 	// DefaultCommandDeadline.
 	CommandDeadline time.Duration
@@ -48,7 +54,7 @@ type ReconcilerOptions struct {
 // SessionReconciler handles sessions that stay too long in a state that should
 // pass: pending, terminating, hibernating, waking. If the agent is connected
 // the session's command is sent again, the same one while it is unfinished, so
-// that commands never pile up. If the agent is gone the session is ended in
+// that commands never pile up, and ever more rarely. If the agent is gone the session is ended in
 // the database, and whatever still runs is stopped when the agent comes back
 // and reports it. Safe for concurrent use, also by several replicas.
 type SessionReconciler struct {
@@ -85,6 +91,8 @@ func NewSessionReconcilerWith(
 		&options.WakingAfter:      DefaultStuckAfter,
 		&options.AgentGoneAfter:   DefaultAgentGoneAfter,
 		&options.GiveUpAfter:      DefaultGiveUpAfter,
+		&options.RetryAfter:       DefaultRetryAfter,
+		&options.RetryAtMost:      DefaultRetryAtMost,
 		&options.CommandDeadline:  DefaultCommandDeadline,
 	} {
 		if *field <= 0 {
@@ -108,6 +116,7 @@ func NewSessionReconcilerWith(
 			},
 			agentGone: options.AgentGoneAfter,
 			giveUp:    options.GiveUpAfter,
+			retry:     options.RetryAfter, retryAtMost: options.RetryAtMost,
 		},
 		loop: newLoop(),
 	}

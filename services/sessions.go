@@ -265,13 +265,7 @@ func (s *Sessions) launch(request LaunchRequest, template models.Template, agent
 
 // start is the command that starts a session on its agent.
 func (s *Sessions) start(session models.Session) (models.AgentCommand, error) {
-	payload, err := startPayload(session)
-	now := s.options.Now()
-	return models.AgentCommand{
-		CommandID: s.options.NewCommandID(), AgentID: session.AgentID, SessionID: session.ID, Generation: session.Generation,
-		Action: models.ActionStartSession, Payload: payload, Status: models.CommandPending,
-		CreatedAt: now, DeadlineAt: now.Add(s.options.CommandDeadline),
-	}, err
+	return startCommand(session, s.options.NewCommandID(), s.options.Now(), s.options.CommandDeadline)
 }
 
 // Stop asks for a session's end, in whatever state it is, and returns as soon

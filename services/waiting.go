@@ -228,7 +228,7 @@ func (s *Sessions) giveUp(ctx context.Context) error {
 			}
 			continue
 		}
-		waited := session.WaitUntil.Sub(session.CreatedAt).Round(time.Second)
+		waited := session.WaitUntil.Sub(session.StateSince).Round(time.Second)
 		ended, err := s.database.ForceEnd(ctx, db.ForcedEnd{
 			SessionID: session.ID, From: models.SessionPending, To: models.SessionFailed, Waiting: true, Actor: "system", Retryable: true,
 			Reason: fmt.Sprintf("no agent could take the session within %s: %s", waited, session.Reason), ReasonCode: models.CodeWaitTimeout,

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -55,6 +56,8 @@ type world struct {
 	sessions   *services.Sessions
 	url        string
 	owner      models.User
+	// looks counts how often reconcilers have looked at the clock.
+	looks atomic.Int64
 }
 
 // newWorld makes a control plane; its dispatcher is not started.
@@ -74,7 +77,7 @@ func newWorldWith(t *testing.T, database *db.Database, options services.Dispatch
 	}
 	options.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	w.dispatcher = services.NewCommandDispatcherWith(database, w.hub, options)
-	services.NewInventory(database, w.hub, services.InventoryOptions{Now: w.clock.Now, Settle: w.dispatcher.Settle})
+	services.NewInventory(database, w.hub, w.dispatcher, services.InventoryOptions{Now: w.clock.Now})
 	w.selector = services.NewAgentSelectorWith(database.DB(), w.hub, services.SelectorOptions{Now: w.clock.Now})
 	w.sessions = services.NewSessions(database, w.selector, w.dispatcher, services.SessionsOptions{Now: w.clock.Now})
 

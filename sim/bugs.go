@@ -72,7 +72,7 @@ func Bugs() []Bug {
 			"silence > limits.agentGone {", "silence >= 0 {"}}},
 		{"what starts while it is listed is taken for lost", []string{"R2", "R4"}, []Edit{
 			{"agent/report.go", "one.held || !one.since.Before(began)", "one.held || one.since.IsZero()"},
-			{"services/inventory.go", "	if now.Sub(session.StateSince) < i.options.Grace {\n		return nil\n	}\n", ""}}},
+			{"services/plan.go", "if now.Sub(session.StateSince) < time.Duration(grace) {", "if grace < 0 {"}}},
 		{"the guard does not count cpu", []string{"S1"}, []Edit{{"db/launch.go",
 			"	requirements.Reserve = reserve\n", "	requirements.Reserve = models.Amount{Sessions: reserve.Sessions, Memory: reserve.Memory, GPUs: reserve.GPUs}\n"}}},
 		{"the guard does not look at the cordon", []string{"S3"}, []Edit{{"db/launch.go",

@@ -50,6 +50,11 @@ func (c change) woken() bool {
 	return c.was == string(models.SessionHibernated) && c.became == string(models.SessionWaking)
 }
 
+// lost tells whether the session is begun again.
+func (c change) lost() bool {
+	return c.kind == "session" && c.was == string(models.SessionRunning) && c.became == string(models.SessionPending)
+}
+
 // takes tells whether a session in this state takes room on its agent.
 func takesRoom(state string) bool {
 	return !models.SessionState(state).Terminal() && state != string(models.SessionHibernated)
@@ -224,13 +229,13 @@ func (h *history) live(ctx context.Context) ([]liveSession, error) {
 
 // unexplained describes the sessions of which nothing says why they are where
 // they are, or something else than is so. Of those that an agent could not start
-// the last placement is kept until the next.
+// or has lost the last placement is kept until the next.
 func (h *history) unexplained(ctx context.Context) ([]string, error) {
 	return h.texts(ctx, `SELECT s.id || '|' || s.id || '|' || s.state || ' on ' || coalesce(s.agent_id, 'no agent') || ', and the explanation is: ' ||
 			coalesce(p.outcome || ' ' || coalesce(p.agent_id, '') || ' ' || p.verdicts, 'none')
 		FROM sessions s LEFT JOIN placements p ON p.session_id = s.id
-		WHERE p.session_id IS NULL OR p.agent_id IS NOT s.agent_id AND (s.agent_id IS NOT NULL OR s.failures IS NULL)
-			OR s.agent_id IS NULL AND s.failures IS NULL AND (p.outcome <> 'waiting' OR s.state = 'pending' AND coalesce(s.reason, '') = '')
+		WHERE p.session_id IS NULL OR p.agent_id IS NOT s.agent_id AND (s.agent_id IS NOT NULL OR s.failures IS NULL AND s.losses IS NULL)
+			OR s.agent_id IS NULL AND s.failures IS NULL AND s.losses IS NULL AND (p.outcome <> 'waiting' OR s.state = 'pending' AND coalesce(s.reason, '') = '')
 			OR s.agent_id IS NOT NULL AND (p.outcome <> 'placed' OR json_extract(p.verdicts, '$.groups[0].agentIds[0]') IS NOT s.agent_id
 				OR json_extract(p.verdicts, '$.groups[0].score') IS NULL) ORDER BY s.id`)
 }

@@ -34,7 +34,7 @@ func (j judgement) avoided() {
 	failed := map[couldTake]bool{}
 	for _, c := range j.changes {
 		switch {
-		case c.kind == "session" && c.agentWas != "" && c.agent == "":
+		case c.kind == "session" && c.agentWas != "" && c.agent == "" && !c.lost():
 			failed[couldTake{c.session, c.agentWas}] = true
 		case c.placed() && failed[couldTake{c.session, c.agent}]:
 			j.world.violateAt(c.at, "S3", c.session, "a session was placed on %s, which could not start it", c.agent)

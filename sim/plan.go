@@ -40,6 +40,7 @@ type Plan struct {
 	Enabled      map[Fault]bool
 
 	ReconcileEvery, StuckAfter, AgentGoneAfter, GiveUpAfter, CommandDeadline time.Duration
+	RetryAfter, RetryAtMost                                                  time.Duration
 	HeartbeatEvery, StaleAfter, InventoryEvery, AckWithin, EffectWithin      time.Duration
 
 	events []event
@@ -107,6 +108,7 @@ func NewPlan(seed uint64) Plan {
 		AckWithin: 2 * time.Second, EffectWithin: 15 * time.Second,
 		ReconcileEvery: 15 * time.Second, StuckAfter: services.DefaultStuckAfter, AgentGoneAfter: services.DefaultAgentGoneAfter,
 		GiveUpAfter: services.DefaultGiveUpAfter, CommandDeadline: services.DefaultCommandDeadline,
+		RetryAfter: services.DefaultRetryAfter, RetryAtMost: services.DefaultRetryAtMost,
 		Enabled: map[Fault]bool{},
 	}
 	p.setUp(newChance(seed, "machines"))
@@ -119,6 +121,7 @@ func NewPlan(seed uint64) Plan {
 			p.AgentGoneAfter = 3 * time.Minute
 		}
 		p.GiveUpAfter = 4 * time.Minute
+		p.RetryAfter, p.RetryAtMost = p.ReconcileEvery, 2*p.ReconcileEvery
 	}
 	p.SettleWithin = p.settleBound()
 	var kinds []Fault
@@ -235,11 +238,13 @@ func (p *Plan) house(c *chance) {
 // settleBound is R1's bound: how long it may take after the last fault until every
 // session is where it is to be. Both ends may notice only then that a connection
 // is dead; the agent dials again, is told what it missed, does it, and lists what
-// it runs. What it fails to start may wait for another agent. Where frames are
+// it runs. What it fails to start may wait for another agent, and what was lost
+// before and is again waits a while. Where frames are
 // lost and stops fail, a command may end by its deadline alone, its session be
 // stuck until then, and an agent that never comes back has to be given up.
 func (p Plan) settleBound() time.Duration {
-	bound := 2*p.StaleAfter + agentBackoff + p.EffectWithin + p.InventoryEvery + models.TryElsewhereFor + 10*time.Second
+	bound := 2*p.StaleAfter + agentBackoff + p.EffectWithin + p.InventoryEvery + models.TryElsewhereFor +
+		models.LossBackoff<<(models.MaxLosses-2) + p.InventoryEvery + 10*time.Second
 	if p.Hasty {
 		bound += p.AgentGoneAfter + p.CommandDeadline + p.StuckAfter + 2*p.ReconcileEvery
 	}

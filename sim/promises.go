@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/streamspace/streamspace/models"
@@ -37,6 +38,9 @@ func (j judgement) ends() {
 	for _, c := range j.changes {
 		if j.drained(c) {
 			drained[c.session] = true
+		}
+		if c.lost() && !j.vanished(c) {
+			j.world.violateAt(c.at, "R6", c.session, "session %s is begun again, and it was not lost: %s", c.session, c)
 		}
 		if c.kind != "session" || !models.SessionState(c.became).Terminal() || models.SessionState(c.was).Terminal() {
 			continue
@@ -111,6 +115,14 @@ func (j judgement) outOfTime(c change) bool {
 		}
 	}
 	return false
+}
+
+// vanished tells whether the runtime that the session had before the change had
+// ended without being stopped.
+func (j judgement) vanished(c change) bool {
+	return slices.ContainsFunc(j.effects, func(e effect) bool {
+		return e.SessionID == c.session && e.Generation == c.generation-1 && (e.kind == effectExit || e.kind == effectGone) && j.since(e.at) <= c.at
+	})
 }
 
 // declaredGone judges H4: an agent that was connected within its time, to a

@@ -85,13 +85,15 @@ func (w *world) startReplica(s *slot) {
 	r.hub = websocket.NewAgentHubWith(r.database, websocket.Options{Logger: logger, Now: s.now,
 		HeartbeatEvery: w.plan.HeartbeatEvery, StaleAfter: w.plan.StaleAfter})
 	r.dispatcher = services.NewCommandDispatcherWith(r.database, r.hub, services.DispatcherOptions{Logger: logger, Now: s.now,
-		Workers: 3, QueueSize: dispatcherQueue, Window: dispatcherWindow, AckWithin: w.plan.AckWithin})
-	services.NewInventory(r.database, r.hub, services.InventoryOptions{Logger: logger, Now: s.now, Settle: r.dispatcher.Settle})
+		Workers: 3, QueueSize: dispatcherQueue, Window: dispatcherWindow, AckWithin: w.plan.AckWithin,
+		CommandDeadline: w.plan.CommandDeadline, WaitFor: waitFor})
+	services.NewInventory(r.database, r.hub, r.dispatcher, services.InventoryOptions{Logger: logger, Now: s.now})
 	r.reconciler = services.NewSessionReconcilerWith(r.database, r.hub, r.dispatcher, services.ReconcilerOptions{
 		Logger: logger, Now: s.now, Interval: w.plan.ReconcileEvery,
 		PendingAfter: w.plan.StuckAfter, TerminatingAfter: w.plan.StuckAfter,
 		HibernatingAfter: w.plan.StuckAfter, WakingAfter: w.plan.StuckAfter,
-		AgentGoneAfter: w.plan.AgentGoneAfter, GiveUpAfter: w.plan.GiveUpAfter, CommandDeadline: w.plan.CommandDeadline})
+		AgentGoneAfter: w.plan.AgentGoneAfter, GiveUpAfter: w.plan.GiveUpAfter, CommandDeadline: w.plan.CommandDeadline,
+		RetryAfter: w.plan.RetryAfter, RetryAtMost: w.plan.RetryAtMost})
 	selector := services.NewAgentSelectorWith(r.handle, r.hub, services.SelectorOptions{Now: s.now, HeartbeatWithin: w.plan.recent()})
 	r.sessions = services.NewSessions(r.database, selector, r.dispatcher, services.SessionsOptions{Logger: logger, Now: s.now,
 		CommandDeadline: w.plan.CommandDeadline, Replicas: true, WaitFor: waitFor,

@@ -62,7 +62,7 @@ const agentJSON = `json_object('status', ROW.status, 'cordoned', ROW.cordoned, '
 	'by', coalesce(ROW.drained_by, ''), 'capacity', json(ROW.capacity), 'labels', json(ROW.labels), 'region', ROW.region)`
 
 // Prepare makes the database that every world begins with: the product's
-// schema, one user, two templates, and the triggers. dir is for its files.
+// schema, one user, three templates, and the triggers. dir is for its files.
 func Prepare(ctx context.Context, dir string) (schema []byte, err error) {
 	path := filepath.Join(dir, "schema")
 	database, err := db.Open(ctx, path, db.Options{})
@@ -87,9 +87,12 @@ func fill(ctx context.Context, database *db.Database) error {
 	}
 	begin := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // when every bubble begins
 	var templates []models.Template
-	for _, name := range []string{templateName, homeTemplate} {
-		templates = append(templates, models.Template{Metadata: models.TemplateMetadata{Name: name},
-			Spec: models.TemplateSpec{DisplayName: "Desk", VNC: models.VNC{Enabled: true}, PersistentHome: name == homeTemplate}})
+	for _, name := range []string{templateName, homeTemplate, roamingTemplate} {
+		spec := models.TemplateSpec{DisplayName: "Desk", VNC: models.VNC{Enabled: true}, PersistentHome: name == homeTemplate}
+		if name == roamingTemplate {
+			spec.OnLost = models.OnLostRecreate
+		}
+		templates = append(templates, models.Template{Metadata: models.TemplateMetadata{Name: name}, Spec: spec})
 	}
 	if err := database.SaveTemplates(ctx, templates, begin); err != nil {
 		return err

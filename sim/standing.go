@@ -233,9 +233,9 @@ func (r *replicaRun) explains(ctx context.Context, one promise) string {
 	}
 	session, err := r.database.Session(ctx, one.id)
 	// Of what gave up waiting it is kept why it waited at first, or where it
-	// could not be started.
+	// could not be started or was lost.
 	ended := err == nil && session.AgentID == "" && session.State.Terminal()
-	if ended && len(session.Failures) > 0 {
+	if ended && len(session.Failures)+len(session.Losses) > 0 {
 		return ""
 	}
 	outcome := db.PlacementPlaced

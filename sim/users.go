@@ -38,6 +38,7 @@ type users struct {
 	chance *chance
 	wishes *chance
 	homes  *chance
+	roams  *chance
 	asking sync.WaitGroup
 
 	mu       sync.Mutex
@@ -49,7 +50,7 @@ type users struct {
 
 func newUsers(w *world) *users {
 	return &users{world: w, chance: newChance(w.plan.Seed, "users"), wishes: newChance(w.plan.Seed, "wishes"),
-		homes: newChance(w.plan.Seed, "homes")}
+		homes: newChance(w.plan.Seed, "homes"), roams: newChance(w.plan.Seed, "roams")}
 }
 
 // ask does what a user does, and waits for no answer.
@@ -69,6 +70,7 @@ func (u *users) ask(what ask) {
 			about.wish = drawWish(u.wishes)
 		}
 		about.wish.home = u.world.plan.Homely && u.homes.happens(0.6)
+		about.wish.roams = u.roams.happens(0.5)
 		u.order = append(u.order, about)
 	}
 	u.mu.Unlock()

@@ -22,6 +22,8 @@ type wish struct {
 	wait     *time.Duration
 	// home has the session keep its home.
 	home bool
+	// roams has the session placed anew when it is lost.
+	roams bool
 }
 
 // drawWish makes what one user asks.
@@ -64,8 +66,11 @@ func drawWish(c *chance) wish {
 func (w wish) request(id string, owner models.User) services.LaunchRequest {
 	request := services.LaunchRequest{ID: id, Template: templateName, Owner: owner, Resources: w.resources, Region: w.region,
 		Priority: w.priority, Wait: w.wait}
-	if w.home {
+	switch {
+	case w.home:
 		request.Template = homeTemplate
+	case w.roams:
+		request.Template = roamingTemplate
 	}
 	if w.disk != "" {
 		request.Labels = models.Selector{{Key: "disk", Operator: models.LabelIn, Values: []string{w.disk}}}

@@ -19,10 +19,11 @@ import (
 const stopWithin = 2 * time.Minute
 
 // templateName is what sessions run, homeTemplate what those run that keep a
-// home.
+// home, and roamingTemplate those that are placed anew when they are lost.
 const (
-	templateName = "desk"
-	homeTemplate = "desk-with-home"
+	templateName    = "desk"
+	homeTemplate    = "desk-with-home"
+	roamingTemplate = "desk-anywhere"
 )
 
 // Options configure a run. Only the zero value of Logger has a meaning.

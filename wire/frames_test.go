@@ -25,7 +25,7 @@ func toAgent() []golden {
 			Ports:            []models.Port{{Name: "vnc", ContainerPort: 5900, Protocol: "TCP"}},
 			Env:              []models.EnvVar{{Name: "LANG", Value: "C.UTF-8"}},
 			VNC:              models.VNC{Enabled: true, Port: 5900, Protocol: "rfb"}, PersistentHome: true,
-			IdleTimeout: "30m", MaxDuration: "8h", OnLimit: models.OnLimitHibernate,
+			IdleTimeout: "30m", MaxDuration: "8h", OnLimit: models.OnLimitHibernate, OnLost: models.OnLostRestart,
 			Process: &models.ProcessSpec{
 				Command: []string{"icewm"}, Geometry: "1280x800",
 				Needs: []models.Need{{Command: "icewm", Install: "apt-get install icewm"}},

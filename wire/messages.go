@@ -135,7 +135,8 @@ type Inventory struct {
 	Items []InventoryItem `json:"items"`
 }
 
-// InventoryItem is one running session. Generation is that of its start.
+// InventoryItem is one running session. Generation is that of its start; State
+// is running, or pending while the start is under way.
 type InventoryItem struct {
 	SessionID  string `json:"sessionId"`
 	Generation int64  `json:"generation"`
@@ -145,7 +146,10 @@ type InventoryItem struct {
 // The verdicts on an inventory's items.
 const (
 	VerdictKeep = "keep"
-	VerdictStop = "stop"
+	// VerdictAdopt is keep for a runtime that the control plane now takes for
+	// started, whether or not the command's answer came.
+	VerdictAdopt = "adopt"
+	VerdictStop  = "stop"
 )
 
 // Verdict answers an Inventory. Items without a verdict are kept.

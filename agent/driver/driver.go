@@ -77,6 +77,9 @@ type Exit struct {
 	Ref
 	// Clean tells that the session's own program ended with status 0, as when a
 	// person logs out.
-	Clean  bool
+	Clean bool
+	// Lost tells that nobody was left to say how it ended, as when its machine is
+	// restarted.
+	Lost   bool
 	Reason string
 }

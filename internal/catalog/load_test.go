@@ -171,6 +171,7 @@ spec:
   idleTimeout: 30m
   maxDuration: 8h
   onLimit: hibernate
+  onLost: recreate
   process:
     geometry: 1024x768
     needs:
@@ -195,7 +196,7 @@ spec:
 			Ports:            []models.Port{{Name: "web", ContainerPort: 8080, Protocol: "TCP"}},
 			Env:              []models.EnvVar{{Name: "ONE", Value: "1"}, {Name: "YES", Value: "true"}, {Name: "NOTHING"}, {Name: "RATIO", Value: "1.50"}},
 			VNC:              models.VNC{Enabled: true, Port: 5900, Protocol: "rfb"}, PersistentHome: true,
-			IdleTimeout: "30m", MaxDuration: "8h", OnLimit: models.OnLimitHibernate,
+			IdleTimeout: "30m", MaxDuration: "8h", OnLimit: models.OnLimitHibernate, OnLost: models.OnLostRecreate,
 			Process: &models.ProcessSpec{
 				Geometry: "1024x768", Command: []string{"sh", "-c", "echo one\necho two\n"},
 				Needs: []models.Need{

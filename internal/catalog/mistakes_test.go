@@ -52,6 +52,7 @@ func TestMistakesAreTold(t *testing.T) {
 		"long display name":   {edit{"Editor", long}, "line 6: spec.displayName must be one line of at most 100 characters"},
 		"control character":   {edit{"Editor", `"a\eb"`}, "line 6: spec.displayName must be one line"},
 		"long description":    {edit{"", "  description: " + strings.Repeat(long, 5) + "\n"}, "line 11: spec.description must be one line of at most 500"},
+		"onLost":              {edit{"", "  onLost: weep\n"}, `line 11: spec.onLost must be one of restart, recreate, fail, not "weep"`},
 		"icon":                {edit{"", "  icon: cat\n"}, `line 11: spec.icon must be one of desktop, browser, terminal, app, not "cat"`},
 		"no protocol":         {edit{"  protocol: terminal\n", ""}, "line 5: spec.protocol is missing; it is one of vnc, terminal"},
 		"protocol":            {edit{"protocol: terminal", "protocol: rdp"}, `line 7: spec.protocol must be one of vnc, terminal, not "rdp"`},

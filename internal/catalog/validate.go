@@ -58,6 +58,7 @@ func (r *reader) check(template models.Template) {
 	}
 	r.text("spec.description", spec.Description, maxDescription)
 	r.oneOf("spec.icon", spec.Icon, "", "desktop", "browser", "terminal", "app")
+	r.oneOf("spec.onLost", string(spec.OnLost), "", string(models.OnLostRestart), string(models.OnLostRecreate), string(models.OnLostFail))
 	r.resources(spec.DefaultResources)
 	r.timeLimits(spec)
 	r.environment(spec.Env)

@@ -218,6 +218,10 @@ func showSession(w io.Writer, session client.Session, events []client.Event) err
 	for _, failure := range session.Failures {
 		failures = append(failures, fmt.Sprintf("%s: %s", failure.AgentID, failure.Reason))
 	}
+	var losses []string
+	for _, loss := range session.Losses {
+		losses = append(losses, fmt.Sprintf("%s on %s (%s)", loss.At.Local().Format(time.DateTime), loss.AgentID, loss.Remedy))
+	}
 	reason := session.Reason
 	if reason != "" && session.ReasonCode != "" {
 		reason += " (" + string(session.ReasonCode) + ")"
@@ -225,7 +229,8 @@ func showSession(w io.Writer, session client.Session, events []client.Event) err
 	err := fields(w,
 		[2]string{"Session", session.ID}, [2]string{"Name", session.Name}, [2]string{"Template", session.Template},
 		[2]string{"User", session.User}, [2]string{"State", state}, [2]string{"Reason", reason}, [2]string{"Waits", waits},
-		[2]string{"Failed on", strings.Join(failures, "; ")}, [2]string{"Agent", session.AgentID}, [2]string{"Platform", session.Platform}, [2]string{"Region", session.Region},
+		[2]string{"Failed on", strings.Join(failures, "; ")}, [2]string{"Lost", strings.Join(losses, "; ")},
+		[2]string{"Agent", session.AgentID}, [2]string{"Platform", session.Platform}, [2]string{"Region", session.Region},
 		[2]string{"Limits", strings.Join(limits, ", ")}, [2]string{"Time limits", timeLimits(session.TimeLimits)}, [2]string{"Ends", ending(session, time.Now())},
 		[2]string{"Launched", session.CreatedAt.Local().Format(time.DateTime)})
 	if err != nil || len(events) == 0 {

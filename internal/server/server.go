@@ -146,7 +146,7 @@ func (s *Server) compose(ctx context.Context, feed *services.Feed, weights servi
 	s.dispatcher = services.NewCommandDispatcherWith(s.database, s.hub, services.DispatcherOptions{
 		Workers: c.Workers, QueueSize: c.Queue, Logger: s.logger,
 	})
-	services.NewInventory(s.database, s.hub, services.InventoryOptions{Logger: s.logger, Settle: s.dispatcher.Settle})
+	services.NewInventory(s.database, s.hub, s.dispatcher, services.InventoryOptions{Logger: s.logger})
 	s.reconciler = services.NewSessionReconcilerWith(s.database, s.hub, s.dispatcher, services.ReconcilerOptions{Logger: s.logger})
 	s.retention = services.NewRetention(s.database, services.RetentionOptions{Keep: c.KeepCommands, Logger: s.logger})
 	selector := services.NewAgentSelectorWith(s.database.DB(), s.hub, services.SelectorOptions{Weights: weights})

@@ -170,7 +170,7 @@ func (d *Driver) settle(ctx context.Context, name string) (*driver.Exit, error) 
 		return nil, err
 	}
 	end := d.lastWords(state)
-	return &driver.Exit{Ref: ref, Clean: end.Clean, Reason: end.Reason}, nil
+	return &driver.Exit{Ref: ref, Clean: end.Clean, Lost: lost(state), Reason: end.Reason}, nil
 }
 
 // forget removes a runtime whose end has been told.
@@ -207,14 +207,17 @@ func (d *Driver) ended(ctx context.Context, name string) (state runtimedir.State
 	return state, err == nil, err
 }
 
+// lost tells that nothing says why the supervisor has ended.
+func lost(state runtimedir.State) bool { return state.End == nil && state.Group.MemoryKills() == 0 }
+
 // lastWords is how a runtime has ended. A supervisor that was killed could not
 // say.
 func (d *Driver) lastWords(state runtimedir.State) runtimedir.End {
 	switch {
 	case state.End != nil:
 		return *state.End
-	case state.Group.MemoryKills() > 0:
-		return runtimedir.End{Reason: runtimedir.OutOfMemory(state)}
+	case lost(state):
+		return runtimedir.End{Reason: "the session's supervisor was killed, or the agent's machine was restarted"}
 	}
-	return runtimedir.End{Reason: "the session's supervisor was killed, or the agent's machine was restarted"}
+	return runtimedir.End{Reason: runtimedir.OutOfMemory(state)}
 }

@@ -304,7 +304,7 @@ func TestOwnScreenAndProgramEndTogether(t *testing.T) {
 			}
 			test.end(t)
 			exit := <-exits
-			if exit.Ref != one("pair") || exit.Clean != test.clean || !strings.Contains(exit.Reason, test.reason) {
+			if exit.Ref != one("pair") || exit.Clean != test.clean || exit.Lost != (name == "killed supervisor") || !strings.Contains(exit.Reason, test.reason) {
 				t.Errorf("the exit is %+v", exit)
 			}
 			program.Eventually(t, "nothing is left", 30*time.Second, func() error {

@@ -1,0 +1,2 @@
+-- Times that the session's agent no longer had it and it was begun again.
+ALTER TABLE sessions ADD COLUMN losses jsonb;
