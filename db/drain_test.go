@@ -411,7 +411,7 @@ func TestADrainHibernatesAndMoves(t *testing.T) {
 		agent.Status = models.AgentOnline
 		before := w.read("s")
 		if _, _, err := w.WakeSession(ctx, db.Awakening{SessionID: "s", Actor: "drain", Reason: "moved", Generation: before.Generation, Agent: agent, From: "a",
-			Command: models.AgentCommand{CommandID: "wake-s", Action: models.ActionWakeSession, DeadlineAt: after(9 * time.Hour)}}, now); err != nil {
+			Moves: true, Command: models.AgentCommand{CommandID: "wake-s", Action: models.ActionWakeSession, DeadlineAt: after(9 * time.Hour)}}, now); err != nil {
 			t.Fatal(err)
 		}
 		if session := w.read("s"); session.AgentID != "b" || session.MoveUntil != nil || session.Reason != "moved" {
@@ -419,5 +419,32 @@ func TestADrainHibernatesAndMoves(t *testing.T) {
 		}
 		equal(t, "moving", moving(now), nil)
 		w.drained("a", models.Drained{Moved: 1})
+	})
+}
+
+// A drain moves what it has had hibernate, and not what its owner wants to stay
+// so, even if that comes while it is being moved.
+func TestADrainLeavesWhatItsOwnerHasHibernate(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		w.keeping("s", "a", w.agent("a", 0))
+		w.agent("b", 0)
+		w.sql("UPDATE agents SET home_store = 'cellar'")
+		w.drain("a", time.Hour)
+		now := after(2 * time.Hour)
+		for i, draining := range []string{"a", ""} {
+			session, _, err := w.HibernateSession(ctx, db.Hibernation{SessionID: "s", CommandID: fmt.Sprint("rest-", i), Actor: "ann",
+				DeadlineAt: after(9 * time.Hour), Draining: draining, MoveUntil: now.Add(time.Minute)}, now)
+			must(t, err)
+			if stored := w.read("s"); (session.MoveUntil == nil) != (draining == "") || (stored.MoveUntil == nil) != (draining == "") {
+				t.Fatalf("asked by %q it is %+v, and %+v is stored", draining, session, stored)
+			}
+		}
+		w.sql("UPDATE sessions SET state = 'hibernated'")
+		agent, err := w.Agent(ctx, "b")
+		must(t, err)
+		_, _, err = w.WakeSession(ctx, db.Awakening{SessionID: "s", Actor: "drain", Generation: w.read("s").Generation, Agent: agent, From: "a", Moves: true,
+			Command: models.AgentCommand{CommandID: "wake-s", Action: models.ActionWakeSession, DeadlineAt: after(9 * time.Hour)}}, now)
+		refused(t, err, models.CodeTransitionIllegal)
 	})
 }

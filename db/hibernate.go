@@ -27,8 +27,8 @@ type Hibernation struct {
 // HibernateSession raises the generation, wants the session hibernated and
 // writes the hibernate command, in one transaction. A session that hibernates
 // or is about to is returned as it is, without a command, and so is one that
-// asked.Draining spares. One that keeps no
-// home gives models.CodeInvalidRequest, one in another state than running
+// asked.Draining spares; but one that a drain was to move stays where it is when
+// somebody else asks. One that keeps no home gives models.CodeInvalidRequest, one in another state than running
 // models.CodeSessionNotRunning.
 func (d *Database) HibernateSession(ctx context.Context, asked Hibernation, now time.Time) (session models.Session, command *models.AgentCommand, err error) {
 	err = d.write(ctx, "hibernate session", func(ctx context.Context, t *tx) error {
@@ -41,7 +41,12 @@ func (d *Database) HibernateSession(ctx context.Context, asked Hibernation, now 
 		}
 		switch {
 		case session.State == models.SessionHibernating || session.State == models.SessionHibernated:
-			return nil
+			if asked.Draining == "" && session.MoveUntil != nil {
+				// Whoever wants it to hibernate does not want it woken for a drain.
+				session.MoveUntil = nil
+				_, err = t.exec(ctx, `UPDATE sessions SET move_until = NULL WHERE id = $1`, session.ID)
+			}
+			return err
 		case asked.Draining != "" && (!overdue || session.AgentID != asked.Draining):
 			return nil
 		case !session.Spec.Spec.PersistentHome:
@@ -99,6 +104,9 @@ type Awakening struct {
 	// home is.
 	Agent models.Agent
 	From  string
+	// Moves restricts to a session that a drain still is to move; another one gives
+	// models.CodeTransitionIllegal.
+	Moves bool
 	// Requirements are what the agent must be; what it must have free comes from
 	// the session.
 	Requirements models.Requirements
@@ -128,7 +136,7 @@ func (d *Database) WakeSession(ctx context.Context, asked Awakening, now time.Ti
 			return nil
 		case session.State != models.SessionHibernated:
 			return models.Errorf(models.CodeSessionNotRunning, "session %q is %s; only a hibernated one can be woken", session.ID, session.State)
-		case session.Generation != asked.Generation:
+		case session.Generation != asked.Generation || asked.Moves && session.MoveUntil == nil:
 			return models.Errorf(models.CodeTransitionIllegal, "session %q changed while it was being woken; try again", session.ID)
 		}
 		if err := l.readBreakers(ctx); err != nil {

@@ -153,7 +153,7 @@ func (d *Drainer) move(ctx context.Context) (soon bool) {
 				soon = true
 				continue
 			}
-			_, err := d.sessions.Wake(ctx, WakeRequest{SessionID: last.SessionID, Actor: drainActor,
+			_, err := d.sessions.Wake(ctx, WakeRequest{SessionID: last.SessionID, Actor: drainActor, moves: true,
 				reason: fmt.Sprintf("it had to hibernate when agent %q was taken out of service", last.AgentID)})
 			switch models.CodeOf(err) {
 			case "", models.CodeNoSuitableAgent, models.CodeSessionNotRunning, models.CodeTransitionIllegal: // later, or somebody else has changed it

@@ -46,6 +46,8 @@ type WakeRequest struct {
 	Elsewhere bool
 	// reason is what the history says besides the actor.
 	reason string
+	// moves restricts to a session that a drain still is to move.
+	moves bool
 }
 
 // Wake has a hibernated session run again, where its home is: on the agent that
@@ -80,7 +82,7 @@ func (s *Sessions) Wake(ctx context.Context, request WakeRequest) (models.Sessio
 	}
 	var refused error
 	for _, verdict := range wakeable(verdicts, session.AgentID, request.Elsewhere) {
-		asked := db.Awakening{SessionID: session.ID, Actor: request.Actor, Reason: request.reason, From: session.AgentID, Generation: session.Generation, Requirements: one.criteria.requirements()}
+		asked := db.Awakening{SessionID: session.ID, Actor: request.Actor, Reason: request.reason, Moves: request.moves, From: session.AgentID, Generation: session.Generation, Requirements: one.criteria.requirements()}
 		if verdict.AgentID != session.AgentID {
 			if asked.Verdicts, err = keep(chosenFirst(verdicts, verdict.AgentID), 0); err != nil {
 				return models.Session{}, err

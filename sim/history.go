@@ -199,6 +199,8 @@ type liveSession struct {
 	// until is when it gives up waiting, or empty; failures are the agents that
 	// could not start it.
 	until, failures string
+	// moves is until when a drain looks for another agent with its home.
+	moves string
 }
 
 // failedOn tells whether the agent could not start the session.
@@ -206,11 +208,18 @@ func (l liveSession) failedOn(agent string) bool {
 	return strings.Contains(l.failures, `"agentId":"`+agent+`"`)
 }
 
+// moving tells whether a drain has had it hibernate and is to wake it elsewhere.
+func (l liveSession) moving() bool {
+	until, err := time.Parse(rowTime, l.moves)
+	return l.state == string(models.SessionHibernated) && err == nil && time.Until(until) > time.Minute
+}
+
 func (l liveSession) waits() bool { return l.agent == "" && l.until != "" }
 
 // live gives the sessions that have not ended, in order.
 func (h *history) live(ctx context.Context) ([]liveSession, error) {
-	rows, err := h.handle.QueryContext(ctx, `SELECT id, coalesce(agent_id, ''), state, coalesce(reason, ''), coalesce(wait_until, ''), coalesce(failures, '')
+	rows, err := h.handle.QueryContext(ctx, `SELECT id, coalesce(agent_id, ''), state, coalesce(reason, ''), coalesce(wait_until, ''), coalesce(failures, ''),
+		coalesce(move_until, '')
 		FROM sessions WHERE state NOT IN ('terminated', 'failed') ORDER BY id`)
 	if err != nil {
 		return nil, fmt.Errorf("read the sessions: %w", err)
@@ -219,7 +228,7 @@ func (h *history) live(ctx context.Context) ([]liveSession, error) {
 	var all []liveSession
 	for rows.Next() {
 		var one liveSession
-		if err := rows.Scan(&one.id, &one.agent, &one.state, &one.reason, &one.until, &one.failures); err != nil {
+		if err := rows.Scan(&one.id, &one.agent, &one.state, &one.reason, &one.until, &one.failures, &one.moves); err != nil {
 			return nil, fmt.Errorf("read the sessions: %w", err)
 		}
 		all = append(all, one)

@@ -50,6 +50,8 @@ func reconcilerBugs() []Bug {
 			"outcome := l.reserve(l.launches[0]); outcome.Err != nil {", "outcome := l.reserve(l.launches[0]); outcome.Err != nil && session.ID == \"\" {"}}},
 		{"a wake leaves the home unasked", []string{"R3"}, []Edit{{"services/hibernate.go",
 			"		case elsewhere:\n", "		default:\n"}}},
+		{"a drain leaves hibernated what it could move", []string{"R1"}, []Edit{{"services/drain.go",
+			"		for _, last = range moving {\n", "		for _, last = range moving[:0] {\n"}}},
 		{"a wake is of the generation that was to hibernate", []string{"R1", "R2", "S2", "D4"}, []Edit{
 			{"db/hibernate.go", "		session.Generation++\n		session.DesiredState = models.DesiredRunning\n", "		session.DesiredState = models.DesiredRunning\n"},
 			{"services/hibernate.go", "next.AgentID, next.Generation = agentID, session.Generation+1", "next.AgentID = agentID"}}},

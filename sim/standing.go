@@ -116,17 +116,18 @@ func (w *world) once(invariant, about, format string, args ...any) {
 	}
 }
 
-// checkWaiting judges R1 of what waits: not for long while an agent could take
-// it.
+// checkWaiting judges R1 of what waits, or is to be moved: not for long while an
+// agent could take it.
 func (w *world) checkWaiting(now *fleetNow) {
 	since := map[couldTake]time.Time{}
 	for _, one := range now.sessions {
-		if !one.waits() {
-			continue
+		bound := waitBound
+		if one.moving() {
+			bound = drainBound
 		}
 		for _, agent := range now.agents {
 			key := couldTake{one.id, agent.ID}
-			if !w.could(now, agent, one) {
+			if !w.awaits(now, agent, one) {
 				continue
 			}
 			begun, before := w.standing.since[key]
@@ -134,12 +135,18 @@ func (w *world) checkWaiting(now *fleetNow) {
 				begun = time.Now()
 			}
 			since[key] = begun
-			if waited := time.Since(begun); waited > waitBound {
+			if waited := time.Since(begun); waited > bound {
 				w.once("R1", one.id, "session %s has waited for %v although %s could take it: %s", one.id, waited, agent.ID, one.reason)
 			}
 		}
 	}
 	w.standing.since = since
+}
+
+// awaits tells whether the session waits or is to be moved, and the agent could
+// take it.
+func (w *world) awaits(now *fleetNow, agent models.Agent, one liveSession) bool {
+	return (one.waits() || one.moving() && (agent.ID == one.agent || w.shareHomes(one.agent, agent.ID))) && w.could(now, agent, one)
 }
 
 // could tells whether an agent could take a session.
@@ -184,7 +191,7 @@ func (w *world) placementUnsettled(add func(invariant, session, format string, a
 		}
 		for _, agent := range now.agents {
 			switch {
-			case one.waits() && w.could(now, agent, one):
+			case w.awaits(now, agent, one):
 				add("R1", one.id, "session %s waits although %s could take it: %s", one.id, agent.ID, one.reason)
 			case one.agent == agent.ID && takesRoom(one.state) && agent.Status == models.AgentDraining && agent.DrainDeadline != nil:
 				add("R1", one.id, "session %s is left on %s, which drains until %s", one.id, agent.ID, w.at(*agent.DrainDeadline))
