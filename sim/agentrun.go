@@ -180,14 +180,16 @@ func (r *agentRun) leave() {
 }
 
 // crash ends the run: its connections are reset, or just fall silent.
-func (r *agentRun) crash() {
+func (r *agentRun) crash() { r.vanish(r.chance.happens(0.3)) }
+
+// vanish is crash, silent or not.
+func (r *agentRun) vanish(silent bool) {
 	r.life.end()
 	r.machine.mu.Lock()
 	if r.machine.current == r {
 		r.machine.current = nil
 	}
 	r.machine.mu.Unlock()
-	silent := r.chance.happens(0.3)
 	for _, l := range r.world.network.all(func(l *link) bool { return l.agent == r && l.open() }) {
 		l.up.swallow()
 		l.breakNear()

@@ -85,8 +85,16 @@ func (w *world) strike(kind Fault) {
 		if run := m.running(); run != nil {
 			w.faults.count(kind)
 			m.become(drawTraits(c))
-			run.crash()
-			w.later(c.between(500*time.Millisecond, 3*time.Second), func() { w.revive(m) })
+			run.vanish(c.happens(0.7)) // so that it registers while it still counts as connected
+			back := c.between(500*time.Millisecond, 3*time.Second)
+			w.later(back, func() { w.revive(m) })
+			for range 5 { // while replicas learn of it
+				w.later(back+c.between(0, 400*time.Millisecond), func() {
+					if w.faults.may(kind) {
+						w.users.ask(askLaunch)
+					}
+				})
+			}
 		}
 	case RuntimeExit:
 		if refs := m.list(); len(refs) > 0 {
