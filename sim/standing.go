@@ -158,6 +158,18 @@ func (w *world) could(now *fleetNow, agent models.Agent, one liveSession) bool {
 		asked.suits(traits{region: agent.Region, labels: agent.Labels}) && takes(limit, now.inUse[agent.ID], asked.amount())
 }
 
+// remains tells whether the session is neither about to leave its agent nor, as
+// it keeps a home, is to hibernate once it runs.
+func (w *world) remains(one liveSession) bool {
+	switch models.SessionState(one.state) {
+	case models.SessionRunning:
+		return true
+	case models.SessionPending, models.SessionWaking:
+		return !w.users.wishOf(one.id).home
+	}
+	return false
+}
+
 // checkDrains judges R1 of what is left on an agent past its drain's deadline.
 func (w *world) checkDrains(now *fleetNow) {
 	if time.Since(w.standing.healed) < drainBound {
@@ -166,7 +178,7 @@ func (w *world) checkDrains(now *fleetNow) {
 	for _, one := range now.sessions {
 		for _, agent := range now.agents {
 			if one.agent == agent.ID && agent.Status == models.AgentDraining && agent.DrainDeadline != nil &&
-				takesRoom(one.state) && one.state != string(models.SessionTerminating) && time.Since(*agent.DrainDeadline) > drainBound+w.clocks() {
+				w.remains(one) && time.Since(*agent.DrainDeadline) > drainBound+w.clocks() {
 				w.once("R1", one.id, "session %s is left on %s, whose drain was to end at %s", one.id, agent.ID, w.at(*agent.DrainDeadline))
 			}
 		}
