@@ -150,7 +150,8 @@ func TestAnInventoryTellsWhatIsBeingStarted(t *testing.T) {
 	gate.await(t)
 	says := func(state string) {
 		t.Helper()
-		for n := l.count(wire.TypeInventory) + 1; ; n++ {
+		first := l.count(wire.TypeInventory) + 1
+		for n := first; ; n++ {
 			items := map[string]string{}
 			for _, item := range into[wire.Inventory](l, n, wire.TypeInventory).Items {
 				items[item.SessionID] = item.State
@@ -160,6 +161,9 @@ func TestAnInventoryTellsWhatIsBeingStarted(t *testing.T) {
 			}
 			if items["slow"] == state {
 				return
+			}
+			if n > first+20 {
+				t.Fatalf("it lists %v and not what is %s", items, state)
 			}
 		}
 	}

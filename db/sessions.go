@@ -47,8 +47,9 @@ type Stop struct {
 
 // StopSession raises the generation, wants the session terminated and writes
 // the stop command, in one transaction. A session that is terminating or ended
-// is returned as it is, without a command, and so is one that never had an
-// agent, which ends at once. A session that stop.Draining spares is returned as it is, too.
+// is returned as it is, without a command. One that has no agent ends at once,
+// and so does one that is hibernated: nothing of it runs, and its agent is told
+// when it can be. A session that stop.Draining spares is returned as it is, too.
 func (d *Database) StopSession(ctx context.Context, stop Stop, now time.Time) (session models.Session, command *models.AgentCommand, err error) {
 	err = d.write(ctx, "stop session", func(ctx context.Context, t *tx) error {
 		overdue, err := d.isOverdue(ctx, t, stop.Draining, now)
@@ -73,7 +74,7 @@ func (d *Database) StopSession(ctx context.Context, stop Stop, now time.Time) (s
 		session.Generation++
 		session.DesiredState = models.DesiredTerminated
 		session.State, session.Reason, session.ReasonCode, session.Retryable = models.SessionTerminating, stop.Reason, "", false
-		if session.AgentID == "" {
+		if session.AgentID == "" || from == models.SessionHibernated {
 			session.State = models.SessionTerminated
 		}
 		if err := d.saveSession(ctx, t, &session, from, now); err != nil {

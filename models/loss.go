@@ -77,7 +77,7 @@ func (l Loss) Recovery(nth int) string {
 		how = "placed anew"
 	}
 	return fmt.Sprintf("agent %q no longer ran it; it is %s, for the %s time of at most %d within %s",
-		l.AgentID, how, ordinal(nth), MaxLosses, LossWindow)
+		l.AgentID, how, ordinal(nth), MaxLosses, FormatDuration(LossWindow))
 }
 
 func ordinal(n int) string {

@@ -25,12 +25,13 @@ const (
 // constraints of both databases are tested against it. Running may end without
 // passing terminating when the runtime ended by itself, and sleep without passing
 // hibernating when its agent kept a time limit alone. It is pending again when it is lost and
-// its template says so. Pending may end so when no agent ever had the session.
+// its template says so. Pending may end so when no agent ever had the session,
+// and hibernated because nothing of it runs.
 var sessionTransitions = map[SessionState][]SessionState{
 	SessionPending:     {SessionRunning, SessionTerminating, SessionTerminated, SessionFailed},
 	SessionRunning:     {SessionPending, SessionHibernating, SessionHibernated, SessionTerminating, SessionTerminated, SessionFailed},
 	SessionHibernating: {SessionHibernated, SessionTerminating, SessionFailed},
-	SessionHibernated:  {SessionWaking, SessionTerminating, SessionFailed},
+	SessionHibernated:  {SessionWaking, SessionTerminating, SessionTerminated, SessionFailed},
 	SessionWaking:      {SessionRunning, SessionTerminating, SessionFailed},
 	SessionTerminating: {SessionTerminated, SessionFailed},
 	SessionTerminated:  {},

@@ -156,7 +156,7 @@ func planMissing(session models.Session, grace absence, now time.Time) decision 
 	case len(recent) >= models.MaxLosses:
 		return decision{step: forceEnd, to: models.SessionFailed, code: models.CodeRuntimeLost, retryable: true,
 			reason: fmt.Sprintf("%s. It has been begun again %d times within %s, which is enough; see what ends it, then launch it again",
-				gone, len(recent), models.LossWindow)}
+				gone, len(recent), models.FormatDuration(models.LossWindow))}
 	case len(recent) > 0 && now.Sub(recent[len(recent)-1].At) < models.LossBackoff<<(len(recent)-1):
 		return decision{step: leave}
 	}

@@ -140,7 +140,7 @@ func TestPlanMissing(t *testing.T) {
 		{name: "again", session: models.Session{Losses: lost(30 * time.Second)}, spec: home, want: restart, losses: 2, says: "second"},
 		{name: "a third time at once", session: models.Session{Losses: lost(5*time.Minute, 59*time.Second)}, spec: home, want: leave},
 		{name: "a third time", session: models.Session{Losses: lost(5*time.Minute, time.Minute)}, spec: home, want: restart, losses: 3, says: "third"},
-		{name: "too often", session: models.Session{Losses: lost(9*time.Minute, 5*time.Minute, time.Second)}, spec: home, want: forceEnd, says: "3 times within 10m0s, which is enough"},
+		{name: "too often", session: models.Session{Losses: lost(9*time.Minute, 5*time.Minute, time.Second)}, spec: home, want: forceEnd, says: "3 times within 10m, which is enough"},
 		{name: "often, long ago", session: models.Session{Losses: lost(time.Hour, 11*time.Minute, 10*time.Minute)}, spec: home, want: restart, losses: 1, says: "first"},
 		{name: "it was to end", session: models.Session{State: models.SessionTerminating}, spec: home, want: forceEnd},
 	} {
