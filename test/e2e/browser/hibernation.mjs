@@ -17,6 +17,13 @@ await play(async (context) => {
   await page.screenshot({ path: join(process.env.ARTIFACTS, "asleep.png") });
   await ask("asleep", session);
 
+  // Its history says who did what.
+  await row.getByTestId("show-history").click();
+  const history = page.getByTestId("session-history");
+  await until("the history is there", async () => /Running → Going to sleep, by [a-z]/.test(await history.innerText()));
+  await page.screenshot({ path: join(process.env.ARTIFACTS, "history.png") });
+  await page.getByRole("button", { name: "Close" }).click();
+
   // Opening it wakes it.
   await row.getByTestId("open-session").click();
   await live(page);

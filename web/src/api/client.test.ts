@@ -24,6 +24,7 @@ test("each call makes its request", async () => {
   await api.templates();
   await api.sessions();
   await api.session("a/b");
+  await api.history("a/b");
   await api.launch({ id: "s", template: "desktop", name: "ü" });
   await api.stop("s");
   await api.hibernate("s");
@@ -36,6 +37,7 @@ test("each call makes its request", async () => {
     "GET /api/v1/templates?limit=500",
     "GET /api/v1/sessions?limit=100",
     "GET /api/v1/sessions/a%2Fb",
+    "GET /api/v1/sessions/a%2Fb/events?limit=500",
     'POST /api/v1/sessions {"id":"s","template":"desktop","name":"ü"}',
     "DELETE /api/v1/sessions/s",
     "POST /api/v1/sessions/s/hibernate",

@@ -1,5 +1,5 @@
 import { parseProblem, unreachable } from "./problem";
-import type { Agent, LaunchRequest, Page, Session, Template, Ticket, User } from "./types";
+import type { Agent, LaunchRequest, Page, Session, SessionEvent, Template, Ticket, User } from "./types";
 
 const base = "/api/v1";
 const timeoutMs = 20_000;
@@ -11,6 +11,8 @@ export interface Api {
   /** The newest sessions, ended ones included. */
   sessions(): Promise<Session[]>;
   session(id: string): Promise<Session>;
+  /** What has happened to a session, oldest first. */
+  history(id: string): Promise<SessionEvent[]>;
   launch(request: LaunchRequest): Promise<Session>;
   stop(id: string): Promise<Session>;
   hibernate(id: string): Promise<Session>;
@@ -72,6 +74,7 @@ export function createApi(fetcher: typeof fetch = (input, init) => fetch(input, 
     templates: () => list("/templates?limit=500"),
     sessions: () => list("/sessions?limit=100"),
     session: (id) => call("GET", sessionPath(id)),
+    history: (id) => list(`${sessionPath(id)}/events?limit=500`),
     launch: (request) => call("POST", "/sessions", request),
     stop: (id) => call("DELETE", sessionPath(id)),
     hibernate: (id) => call("POST", `${sessionPath(id)}/hibernate`),

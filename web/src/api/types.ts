@@ -51,6 +51,18 @@ export interface Session {
   idleAt?: string;
 }
 
+/** One line of a session's history. */
+export interface SessionEvent {
+  id: number;
+  /** The states before and after; from is absent at the launch. */
+  from?: SessionState;
+  to: SessionState;
+  /** Who caused it, e.g. user:ann, agent:local, reconciler. */
+  actor: string;
+  reason?: string;
+  at: string;
+}
+
 export interface MissingNeed {
   command: string;
   install: string;

@@ -24,6 +24,7 @@ class FakeServer {
     templates: () => this.answer("templates", () => [template]),
     sessions: () => this.answer("sessions", () => [...this.sessions.values()]),
     session: (id) => this.answer("session", () => this.find(id)),
+    history: () => this.answer("history", () => []),
     launch: (request) =>
       this.answer("launch", () => {
         this.launched.push(request);

@@ -1,6 +1,6 @@
 import type { Api } from "../api/client";
 import { asProblem, type Problem } from "../api/problem";
-import { isEnded, type Agent, type LaunchRequest, type Session, type Template, type User } from "../api/types";
+import { isEnded, type Agent, type LaunchRequest, type Session, type SessionEvent, type Template, type User } from "../api/types";
 import { Backoff } from "../backoff";
 import { mergeSessions, removeSession, vanished, type Sessions } from "../events/merge";
 import { EventStream, type StreamState } from "../events/stream";
@@ -156,6 +156,11 @@ export class Console {
   /** Forgets a refused launch. */
   forgetLaunch(id: string): void {
     this.setLaunch(id, undefined);
+  }
+
+  /** Gives what has happened to a session, oldest first. It rejects with a Problem. */
+  history(id: string): Promise<SessionEvent[]> {
+    return this.api.history(id);
   }
 
   /** Asks for a session's end. It rejects with a Problem. */

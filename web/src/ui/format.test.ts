@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Agent, Session, SessionState } from "../api/types";
-import { ago, explain, limitNotice, standing, stateLabel } from "./format";
+import { ago, eventLine, explain, limitNotice, standing, stateLabel } from "./format";
 
 function session(state: SessionState, changes: Partial<Session> = {}): Session {
   return { id: "s", state, ...changes } as Session;
@@ -72,4 +72,11 @@ test("a time limit is told of once it is near", () => {
   expect(limited({ idleTimeout: "1m30s", idleAt: at(45) })).toBeUndefined();
   expect(limited({ idleTimeout: "1m30s", idleAt: at(44) })).toBe("Stops in 1 min unless it is used");
   expect(limitNotice(session("pending", { maxDuration: "8h", expiresAt: at(1) }), now)).toBeUndefined();
+});
+
+test("a line of history says from where to where, and by whom", () => {
+  expect(eventLine({ to: "pending", actor: "user:ann" })).toBe("Launched, by ann");
+  expect(eventLine({ from: "pending", to: "running", actor: "agent:local" })).toBe("Starting → Running, by agent local");
+  expect(eventLine({ from: "running", to: "pending", actor: "reconciler" })).toBe("Running → Starting, by reconciler");
+  expect(eventLine({ from: "pending", to: "pending", actor: "system" })).toBe("Starting, by system");
 });

@@ -1,4 +1,4 @@
-import type { Agent, Session, SessionState } from "../api/types";
+import type { Agent, Session, SessionEvent, SessionState } from "../api/types";
 
 const stateWords: Record<SessionState, string> = {
   pending: "Starting",
@@ -41,6 +41,12 @@ export function explain(session: Session): string | undefined {
     default:
       return undefined;
   }
+}
+
+/** What a line of a session's history tells, without its reason: "Running → Starting, by reconciler". */
+export function eventLine({ from, to, actor }: Pick<SessionEvent, "from" | "to" | "actor">): string {
+  const states = from && from !== to ? `${stateWords[from] ?? from} → ${stateWords[to] ?? to}` : from ? (stateWords[to] ?? to) : "Launched";
+  return `${states}, by ${actor.replace(/^user:/, "").replace(/^agent:/, "agent ")}`;
 }
 
 /** How long ago a moment was, roughly: "just now", "5 min ago", "3 h ago", "2 days ago". */

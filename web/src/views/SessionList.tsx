@@ -7,6 +7,7 @@ import type { Router } from "../router";
 import { endedSessions, liveSessions, type Console } from "../store/console";
 import { useStore } from "../store/store";
 import { ago, explain, limitNotice, stateLabel } from "../ui/format";
+import { HistoryDialog } from "../ui/HistoryDialog";
 import { Icon, templateIcon } from "../ui/icons";
 import { StateBadge } from "../ui/StateBadge";
 import { StopDialog } from "../ui/StopDialog";
@@ -27,6 +28,7 @@ export function SessionList({ model, router, launch }: SessionListProps): JSX.El
   const templates = useStore(model.store, (state) => state.templates);
   const user = useStore(model.store, (state) => state.user);
   const [stopping, setStopping] = useState<Session>();
+  const [shown, setShown] = useState<Session>();
   const [refused, setRefused] = useState<{ id: string; problem: Problem }>();
   const now = useNow();
   const live = liveSessions(sessions);
@@ -41,6 +43,7 @@ export function SessionList({ model, router, launch }: SessionListProps): JSX.El
       now={now}
       open={() => router.session(session.id)}
       stop={() => setStopping(session)}
+      history={() => setShown(session)}
       refused={refused?.id === session.id ? refused.problem : undefined}
       hibernate={() => {
         setRefused(undefined);
@@ -72,6 +75,7 @@ export function SessionList({ model, router, launch }: SessionListProps): JSX.El
           </ul>
         </details>
       )}
+      {shown && <HistoryDialog session={sessions.get(shown.id) ?? shown} history={() => model.history(shown.id)} onDone={() => setShown(undefined)} />}
       {stopping && <StopDialog session={stopping} stop={() => model.stop(stopping.id)} onDone={() => setStopping(undefined)} />}
     </section>
   );
@@ -87,11 +91,12 @@ interface SessionRowProps {
   refused: Problem | undefined;
   open(): void;
   stop(): void;
+  history(): void;
   hibernate(): void;
   again(): void;
 }
 
-function SessionRow({ session, template, owner, now, refused, open, stop, hibernate, again }: SessionRowProps): JSX.Element {
+function SessionRow({ session, template, owner, now, refused, open, stop, history, hibernate, again }: SessionRowProps): JSX.Element {
   const ended = isEnded(session.state);
   const why = refused?.detail ?? explain(session);
   const ending = limitNotice(session, now);
@@ -138,6 +143,9 @@ function SessionRow({ session, template, owner, now, refused, open, stop, hibern
       </div>
       <StateBadge session={session} />
       <div class="row-actions">
+        <button type="button" class="button small" data-testid="show-history" onClick={history} aria-label={`What happened to ${session.name}`}>
+          History
+        </button>
         {ended ? (
           <button type="button" class="button small" onClick={again} disabled={template?.available === false} aria-label={`Launch ${session.name} again`}>
             Launch again
