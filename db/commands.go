@@ -207,7 +207,11 @@ func (d *Database) ReissueCommands(ctx context.Context, asked []Reissue, now tim
 				reissued[i].Command = command
 			}
 		}
-		return t.insertCommands(ctx, fresh, now)
+		if err := t.insertCommands(ctx, fresh, now); err != nil {
+			return err
+		}
+		//failpoint:reissue-uncommitted
+		return nil
 	})
 	return reissued, err
 }

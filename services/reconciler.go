@@ -174,6 +174,7 @@ func (r *SessionReconciler) Stop() { r.loop.stop() }
 // can have heard of agents. However many are stuck, it is a few statements for
 // each state and batch.
 func (r *SessionReconciler) pass(ctx context.Context, watching time.Time) {
+	//failpoint:reconcile-ahead
 	now := r.options.Now()
 	before := r.before(now)
 	for _, state := range models.SessionStates() {
@@ -237,6 +238,7 @@ func (r *SessionReconciler) reissue(ctx context.Context, stuck []db.StuckSession
 	if err != nil {
 		return nil, err
 	}
+	//failpoint:reissue-committed
 	for i, one := range without {
 		switch {
 		case models.CodeOf(issued[i].Err) == models.CodeCommandUnknown:
@@ -276,6 +278,7 @@ func (r *SessionReconciler) forceEnds(ctx context.Context, ends []db.ForcedEnd, 
 	if err != nil {
 		return err
 	}
+	//failpoint:force-end-committed
 	for i, one := range ends {
 		if done[i] {
 			r.options.Logger.Warn("a session was ended without its agent", "session", one.SessionID,

@@ -69,5 +69,7 @@ func faults() []fault {
 		{"kill agent", killAgent},
 		{"kill server on SQLite", on(sqlite, killServer)},
 		{"kill server on PostgreSQL", on(postgresql, killServer)},
+		{"kill repairs on SQLite", on(sqlite, killRepairs)},
+		{"kill repairs on PostgreSQL", on(postgresql, killRepairs)},
 	}
 }

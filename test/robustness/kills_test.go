@@ -20,14 +20,43 @@ const (
 	supervisorPart
 )
 
+// operation is what is going on when a program is killed.
+type operation string
+
+const (
+	launch    operation = "launch"
+	stop      operation = "stop"
+	hibernate operation = "hibernate"
+	wake      operation = "wake"
+)
+
+func operations() []operation { return []operation{launch, stop, hibernate, wake} }
+
+// begins tells whether something runs once the operation is done.
+func (o operation) begins() bool { return o == launch || o == wake }
+
+// becomes is where the operation takes a session.
+func (o operation) becomes() models.SessionState {
+	return map[operation]models.SessionState{launch: models.SessionRunning, stop: models.SessionTerminated,
+		hibernate: models.SessionHibernated, wake: models.SessionRunning}[o]
+}
+
+// last is the failpoint in a supervisor before it has done its part, where the
+// operation can be held.
+func (o operation) last() string {
+	if o.begins() {
+		return "supervisor-ready"
+	}
+	return "supervisor-ending"
+}
+
 // moment is one case: where, and while what is going on.
 type moment struct {
 	point string
 	of    part
 	// hit is the how manieth time the point is come by.
-	hit int
-	// stopping is during a stop rather than a launch.
-	stopping bool
+	hit    int
+	during operation
 	// sessions are so many at once.
 	sessions int
 	news     news
@@ -39,55 +68,55 @@ type news int
 const (
 	// The zero value is anything: what takes little time is one write.
 	_ news = iota
-	// sent: the session is not ready before the program has died.
+	// sent: the supervisor has not done its part before the program has died.
 	sent
 	// completed: that it was sent and acknowledged is written before.
 	completed
 )
 
-// cases are the moments at which programs are killed. What is written for
-// several sessions at once may be one write, so no more hits than certain are
-// waited for.
+// cases are the moments at which programs are killed: at each write and at each
+// edge of a command, in each operation. What is written for several sessions at
+// once may be one write, so no more hits than certain are waited for.
 func cases() []moment {
-	return []moment{
-		{point: "launch-uncommitted", of: controlPlane, hit: 1, sessions: 3},
-		{point: "launch-committed", of: controlPlane, hit: 2, sessions: 3},
-		{point: "command-unsent", of: controlPlane, hit: 2, sessions: 3},
-		{point: "status-unwritten", of: controlPlane, hit: 1, sessions: 3},
-		{point: "status-written", of: controlPlane, hit: 1, sessions: 3},
-		{point: "status-unwritten", of: controlPlane, hit: 1, sessions: 1, news: sent},
-		{point: "status-written", of: controlPlane, hit: 1, sessions: 1, news: sent},
-		{point: "status-unwritten", of: controlPlane, hit: 1, sessions: 1, news: completed},
-		{point: "status-written", of: controlPlane, hit: 1, sessions: 1, news: completed},
-		{point: "stop-uncommitted", of: controlPlane, hit: 2, sessions: 3, stopping: true},
-		{point: "stop-committed", of: controlPlane, hit: 2, sessions: 3, stopping: true},
-		{point: "command-unsent", of: controlPlane, hit: 1, sessions: 3, stopping: true},
-		{point: "status-unwritten", of: controlPlane, hit: 1, sessions: 3, stopping: true},
-		{point: "status-written", of: controlPlane, hit: 1, sessions: 3, stopping: true},
-
-		{point: "journal-unsynced", of: agentPart, hit: 1, sessions: 3}, // an intent
-		{point: "journal-unsynced", of: agentPart, hit: 2, sessions: 1}, // an outcome
-		{point: "intent-synced", of: agentPart, hit: 2, sessions: 3},
-		{point: "effect-ahead", of: agentPart, hit: 2, sessions: 3},
-		{point: "effect-done", of: agentPart, hit: 2, sessions: 3},
-		{point: "outcome-synced", of: agentPart, hit: 2, sessions: 3},
-		{point: "journal-unsynced", of: agentPart, hit: 1, sessions: 3, stopping: true},
-		{point: "journal-unsynced", of: agentPart, hit: 2, sessions: 1, stopping: true},
-		{point: "intent-synced", of: agentPart, hit: 2, sessions: 3, stopping: true},
-		{point: "effect-ahead", of: agentPart, hit: 2, sessions: 3, stopping: true},
-		{point: "effect-done", of: agentPart, hit: 2, sessions: 3, stopping: true},
-		{point: "outcome-synced", of: agentPart, hit: 2, sessions: 3, stopping: true},
-
-		{point: "supervisor-recorded", of: supervisorPart, hit: 2, sessions: 3},
-		{point: "supervisor-ready", of: supervisorPart, hit: 2, sessions: 3},
+	var all []moment
+	for _, during := range operations() {
+		at := func(of part, point string, hit, sessions int, what ...news) {
+			one := moment{point: point, of: of, hit: hit, during: during, sessions: sessions}
+			if len(what) > 0 {
+				one.news = what[0]
+			}
+			all = append(all, one)
+		}
+		first, sending := 2, 1
+		if during == launch {
+			first = 1 // one transaction may launch all
+		}
+		if during.begins() {
+			sending = 2
+		}
+		at(controlPlane, string(during)+"-uncommitted", first, 3)
+		at(controlPlane, string(during)+"-committed", 2, 3)
+		at(controlPlane, "command-unsent", sending, 3)
+		for _, point := range []string{"status-unwritten", "status-written"} {
+			at(controlPlane, point, 1, 3)
+			at(controlPlane, point, 1, 1, sent)
+			at(controlPlane, point, 1, 1, completed)
+		}
+		at(agentPart, "journal-unsynced", 1, 3) // an intent
+		at(agentPart, "journal-unsynced", 2, 1) // an outcome
+		for _, point := range []string{"intent-synced", "effect-ahead", "effect-done", "outcome-synced"} {
+			at(agentPart, point, 2, 3)
+		}
+		if during.begins() {
+			at(supervisorPart, "supervisor-recorded", 2, 3)
+		}
+		at(supervisorPart, during.last(), 2, 3)
 	}
+	return all
 }
 
 func (m moment) String() string {
-	during := "launch"
-	if m.stopping {
-		during = "stop"
-	}
+	during := string(m.during)
 	switch m.news {
 	case sent:
 		during += " was sent"
@@ -159,12 +188,12 @@ func (w *world) kill(one *row, at moment, victim func() *program.Program, restar
 	request := w.begin(at)
 	w.await(victim())
 	one.over()
-	if !at.stopping {
+	if at.during.begins() {
 		w.noteReady(request.ids)
 	}
 	restart()
 	if at.news == sent {
-		w.faults.held("supervisor-ready")() // by the first start, or by that of a new agent
+		w.faults.held(at.during.last())() // for the first time, or for a new agent
 	}
 	w.conclude(one, at, request)
 }
@@ -173,28 +202,35 @@ func (w *world) kill(one *row, at moment, victim func() *program.Program, restar
 func (w *world) outlive(one *row, at moment, victim func() *program.Program, restart func()) {
 	w.t.Helper()
 	w.t.Logf("%s: %s", one.engine, one.fault)
-	request := w.ids(at.sessions)
+	request := w.prepare(at.during, at.sessions)
 	w.faults.arm(at.point, at.hit, "hold")
-	asked := w.launching(request)
+	asked := w.request(at.during, request)
 	release := w.faults.held(at.point)
 	victim().Kill()
 	one.over()
-	w.noteReady(request)
+	if at.during.begins() {
+		w.noteReady(request)
+	}
 	release()
 	restart()
 	w.conclude(one, at, requested{request, asked})
 }
 
-// killSupervisor has a supervisor killed at the moment: its session fails with
-// a reason, and leaves nothing.
+// killSupervisor has a supervisor killed at the moment. The session that it
+// begins with fails with a reason, and leaves nothing; one that it ends has ended.
 func (w *world) killSupervisor(one *row, at moment) {
 	w.t.Helper()
 	w.t.Logf("%s: %s", one.engine, one.fault)
-	ids := w.ids(at.sessions)
+	ids := w.prepare(at.during, at.sessions)
 	w.faults.arm(at.point, at.hit, "kill")
-	w.launching(ids).accepted()
+	asked := w.request(at.during, ids)
+	asked.accepted()
 	w.faults.reached(at.point)
 	one.over()
+	if !at.during.begins() {
+		w.conclude(one, at, requested{ids, asked})
+		return
+	}
 	var failed []string
 	api := w.api()
 	for _, id := range ids {
@@ -229,46 +265,73 @@ type requested struct {
 	asked *asked
 }
 
+// prepare has sessions where an operation can begin, all of it written.
+func (w *world) prepare(during operation, count int) (ids []string) {
+	w.t.Helper()
+	switch during {
+	case launch:
+		return w.ids(count)
+	case stop:
+		ids = w.launch(count)
+	default:
+		ids = w.launchHomes(count)
+	}
+	if during == wake {
+		w.hibernating(ids).accepted()
+		w.reach(ids, models.SessionHibernated)
+		w.gone(ids)
+	}
+	w.settled() // what was said of this is not taken for the operation
+	return ids
+}
+
+// request asks for the operation.
+func (w *world) request(during operation, ids []string) *asked {
+	return map[operation]func([]string) *asked{launch: w.launching, stop: w.stopping, hibernate: w.hibernating, wake: w.waking}[during](ids)
+}
+
 // begin arms the moment, then asks for what leads to it.
 func (w *world) begin(at moment) requested {
 	w.t.Helper()
-	if !at.stopping {
-		ids := w.ids(at.sessions)
-		if at.news == completed {
-			return requested{ids, w.launchUntilCompleted(at, ids)}
-		}
-		if at.news == sent {
-			w.faults.arm("supervisor-ready", 1, "hold")
-		}
-		w.faults.arm(at.point, at.hit, "kill")
-		return requested{ids, w.launching(ids)}
+	ids := w.prepare(at.during, at.sessions)
+	switch at.news {
+	case completed:
+		return requested{ids, w.requestUntilCompleted(at, ids)}
+	case sent:
+		w.faults.arm(at.during.last(), 1, "hold")
 	}
-	ids := w.launch(at.sessions)
-	w.settled() // what was said of the launches is not taken for the stops
 	w.faults.arm(at.point, at.hit, "kill")
-	return requested{ids, w.stopping(ids)}
+	return requested{ids, w.request(at.during, ids)}
 }
 
-// launchUntilCompleted launches sessions, and arms the moment when all is
-// written but their completion.
-func (w *world) launchUntilCompleted(at moment, ids []string) *asked {
+// requestUntilCompleted asks for the operation, and arms the moment when all is
+// written but that it has completed.
+func (w *world) requestUntilCompleted(at moment, ids []string) *asked {
 	w.t.Helper()
-	w.faults.arm("supervisor-ready", 1, "hold")
-	asked := w.launching(ids)
-	release := w.faults.held("supervisor-ready")
+	asked, release := w.requestUntilHeld(at.during, ids)
+	w.faults.arm(at.point, at.hit, "kill")
+	release()
+	return asked
+}
+
+// requestUntilHeld asks for the operation, and gives what lets it go on from
+// where all is written but that it has completed.
+func (w *world) requestUntilHeld(during operation, ids []string) (asked *asked, release func()) {
+	w.t.Helper()
+	w.faults.arm(during.last(), 1, "hold")
+	asked = w.request(during, ids)
+	release = w.faults.held(during.last())
 	api := w.api()
 	for _, id := range ids {
-		program.Eventually(w.t, "the start of "+id+" is acknowledged", 30*time.Second, func() error {
+		program.Eventually(w.t, "the command to "+string(during)+" "+id+" is acknowledged", 30*time.Second, func() error {
 			commands, err := api.SessionCommands(program.Limit(w.t), id, client.Page{})
-			if err == nil && (len(commands.Items) != 1 || commands.Items[0].Status != models.CommandAck) {
+			if err == nil && (len(commands.Items) == 0 || commands.Items[0].Status != models.CommandAck) {
 				err = fmt.Errorf("the commands are %+v", commands.Items)
 			}
 			return err
 		})
 	}
-	w.faults.arm(at.point, at.hit, "kill")
-	release()
-	return asked
+	return asked, release
 }
 
 // await waits until a program has killed itself.
@@ -282,20 +345,33 @@ func (w *world) await(victim *program.Program) {
 }
 
 // conclude checks that what was asked for is accepted after all, and done
-// once, then stops what runs.
+// once, then stops what there is.
 func (w *world) conclude(one *row, at moment, request requested) {
 	w.t.Helper()
 	request.asked.accepted()
-	if at.stopping {
-		w.ended(request.ids)
-		one.recovered()
-		w.gone(request.ids)
-		w.once(nil)
-	} else {
-		w.running(request.ids)
-		one.recovered()
-		w.once(request.ids)
-		w.stop(request.ids)
-	}
+	w.reach(request.ids, at.during.becomes())
+	one.recovered()
+	w.rests(at.during, request.ids)
 	one.held()
+}
+
+// rests checks sessions that an operation has brought where they were to be,
+// with what was in their homes, and stops them.
+func (w *world) rests(during operation, ids []string) {
+	w.t.Helper()
+	if during.begins() {
+		w.once(ids)
+	} else {
+		w.gone(ids)
+		w.once(nil)
+	}
+	switch during {
+	case hibernate:
+		w.kept(ids, memo)
+	case wake:
+		w.kept(ids, seen)
+	}
+	if during != stop {
+		w.stop(ids)
+	}
 }

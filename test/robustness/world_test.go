@@ -68,6 +68,7 @@ func newWorld(t *testing.T, binary, database string) *world {
 	w := &world{t: t, binary: binary, dir: dir, dataDir: filepath.Join(dir, "data"), listen: listen, address: "http://" + listen, agentServer: "http://" + listen,
 		database: database, pids: map[string]int{}}
 	w.faults = newFailpoints(t, filepath.Join(w.agentDir(), "failpoints")) // beside the sessions
+	w.saveTemplates()
 	return w
 }
 
@@ -100,12 +101,18 @@ func (w *world) agentDir() string { return filepath.Join(w.dir, "data", "agent")
 // startServer starts the control plane and waits until it serves.
 func (w *world) startServer() {
 	w.t.Helper()
-	args := []string{"server", "--data-dir", w.dataDir, "--listen", w.listen}
+	w.runServer()
+	w.server.Line("StreamSpace serves on")
+}
+
+// runServer starts the control plane.
+func (w *world) runServer() {
+	w.t.Helper()
+	args := []string{"server", "--data-dir", w.dataDir, "--listen", w.listen, "--templates", w.templates()}
 	if w.database != "" {
 		args = append(args, "--database", w.database)
 	}
 	w.server = program.StartBinary(w.t, w.binary, w.faults.env(), args...)
-	w.server.Line("StreamSpace serves on")
 }
 
 // startAgent starts an agent that runs apart, and waits until it is connected.
@@ -123,18 +130,29 @@ func (w *world) startAgent() {
 	}
 	command := append(slices.Clone(w.agentPrefix), w.binary, "agent", "--server", w.agentServer, "--id", agentName,
 		"--key-file", keyFile, "--data-dir", w.agentDir())
+	before, err := w.api().Agent(program.Limit(w.t), agentName)
+	if err != nil && !strings.Contains(err.Error(), "there is no agent") {
+		w.t.Fatal(err)
+	}
 	w.agent = program.StartBinary(w.t, command[0], w.faults.env(), command[1:]...)
 	w.agent.Line("runs sessions on this machine")
-	w.online()
+	w.onlineAfter(before.Epoch)
 }
 
 // online waits until the agent is connected and has told all of itself.
 func (w *world) online() {
 	w.t.Helper()
+	w.onlineAfter(0)
+}
+
+// onlineAfter is online for a later connection than one: the end of that may not
+// be known yet.
+func (w *world) onlineAfter(epoch int64) {
+	w.t.Helper()
 	program.Eventually(w.t, "the agent is online", recoverWithin, func() error {
 		agent, err := w.api().Agent(program.Limit(w.t), agentName)
-		if err == nil && (agent.Status != models.AgentOnline || agent.Facilities == nil) {
-			err = fmt.Errorf("it is %s", agent.Status)
+		if err == nil && (agent.Status != models.AgentOnline || agent.Facilities == nil || agent.Epoch <= epoch) {
+			err = fmt.Errorf("it is %s with connection %d", agent.Status, agent.Epoch)
 		}
 		return err
 	})
@@ -143,7 +161,7 @@ func (w *world) online() {
 // startUp starts control plane and agent in one process.
 func (w *world) startUp() {
 	w.t.Helper()
-	args := []string{"up", "--data-dir", w.dataDir, "--listen", w.listen, "--log-level", "info"}
+	args := []string{"up", "--data-dir", w.dataDir, "--listen", w.listen, "--templates", w.templates(), "--log-level", "info"}
 	w.server = program.StartBinary(w.t, w.binary, w.faults.env(), args...)
 	w.server.Line("/login?token=")
 }
@@ -400,6 +418,8 @@ func (w *world) settled() {
 		}
 		for _, command := range commands {
 			switch {
+			case command.CompletedAt != nil && command.CompletedAt.After(command.DeadlineAt) && !slices.Contains(w.failures, command.SessionID):
+				w.t.Fatalf("%s of %s ended at %v, past its deadline", command.Action, command.SessionID, command.CompletedAt)
 			case command.Status == models.CommandCompleted:
 			case command.Status == models.CommandFailed && slices.Contains(w.failures, command.SessionID):
 			case command.Status == models.CommandFailed:

@@ -113,7 +113,9 @@ func Run(args []string) int {
 	if err := s.record(true); err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, err)
 	}
-	s.finish(s.wait())
+	why := s.wait()
+	//failpoint:supervisor-ending
+	s.finish(why)
 	return 0
 }
 
