@@ -1,6 +1,7 @@
 package robustness
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -70,6 +71,9 @@ func fillAgentDisk(t *testing.T, r *report) {
 	w := newWorld(t, failpointBinary(t), "")
 	full := mount(t, w.agentDir())
 	w.faults = newFailpoints(t, w.faults.dir)
+	for i := range refusals {
+		w.saveTemplate(refused(i), false)
+	}
 	w.startServer()
 	w.startAgent()
 	veterans := w.launch(2)
@@ -104,15 +108,25 @@ func fillAgentDisk(t *testing.T, r *report) {
 	stopping.held()
 }
 
+// refusals are enough launches to fill the rest of the journal's last page.
+const refusals = 60
+
+// refused is the template of one of these launches. Each has its own: of one that
+// an agent keeps failing to start it gets no more for a while.
+func refused(i int) string { return fmt.Sprint("refused-", i) }
+
 // refuseLaunches launches until the agent cannot write its journal, which has
 // some room left in its last page. Each launch fails and says why.
 func (w *world) refuseLaunches() {
 	w.t.Helper()
 	api := w.api()
-	for range 60 {
+	for i := range refusals {
 		id := w.ids(1)[0]
 		w.failures = append(w.failures, id)
-		w.launching([]string{id}).accepted()
+		w.ask([]string{id}, func(ctx context.Context, id string) error {
+			_, err := api.Launch(ctx, client.LaunchRequest{ID: id, Template: refused(i)})
+			return err
+		}).accepted()
 		var reason string
 		program.Eventually(w.t, "session "+id+" fails", recoverWithin, func() error {
 			session, err := api.Session(program.Limit(w.t), id)

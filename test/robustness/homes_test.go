@@ -33,19 +33,25 @@ func (w *world) saveTemplates() {
 		w.t.Fatal(err)
 	}
 	for i := range homes {
-		template := fmt.Sprintf(`apiVersion: streamspace.io/v1
+		w.saveTemplate(homeTemplate(i), true)
+	}
+}
+
+// saveTemplate makes a template for the next start of the control plane.
+func (w *world) saveTemplate(name string, keepsHome bool) {
+	w.t.Helper()
+	template := fmt.Sprintf(`apiVersion: streamspace.io/v1
 kind: Template
 metadata: {name: %s}
 spec:
-  displayName: Kept
+  displayName: Shell
   protocol: terminal
   platforms: [process]
-  persistentHome: true
+  persistentHome: %v
   process: {command: [sh, -c, "cp -f %s %s 2>/dev/null; exec sh"]}
-`, homeTemplate(i), memo, seen)
-		if err := os.WriteFile(filepath.Join(w.templates(), homeTemplate(i)+".yaml"), []byte(template), 0o600); err != nil {
-			w.t.Fatal(err)
-		}
+`, name, keepsHome, memo, seen)
+	if err := os.WriteFile(filepath.Join(w.templates(), name+".yaml"), []byte(template), 0o600); err != nil {
+		w.t.Fatal(err)
 	}
 }
 

@@ -308,19 +308,19 @@ func (w *world) begin(at moment) requested {
 // written but that it has completed.
 func (w *world) requestUntilCompleted(at moment, ids []string) *asked {
 	w.t.Helper()
-	asked, release := w.requestUntilHeld(at.during, ids)
+	asked, release := w.requestUntilHeld(at.during, at.during.last(), ids)
 	w.faults.arm(at.point, at.hit, "kill")
 	release()
 	return asked
 }
 
-// requestUntilHeld asks for the operation, and gives what lets it go on from
-// where all is written but that it has completed.
-func (w *world) requestUntilHeld(during operation, ids []string) (asked *asked, release func()) {
+// requestUntilHeld asks for the operation, and gives what lets it go on from a
+// point in a supervisor, when all is written but that it has completed.
+func (w *world) requestUntilHeld(during operation, point string, ids []string) (asked *asked, release func()) {
 	w.t.Helper()
-	w.faults.arm(during.last(), 1, "hold")
+	w.faults.arm(point, 1, "hold")
 	asked = w.request(during, ids)
-	release = w.faults.held(during.last())
+	release = w.faults.held(point)
 	api := w.api()
 	for _, id := range ids {
 		program.Eventually(w.t, "the command to "+string(during)+" "+id+" is acknowledged", 30*time.Second, func() error {
