@@ -19,7 +19,7 @@ type AgentFilter struct {
 // agentColumns ends with what live sessions take, so that a list with load is
 // one query however many agents there are.
 const agentColumns = `a.id, a.cluster_id, a.cluster_name, a.platform, a.region, a.home_store, a.status, a.capacity, a.labels, a.metadata,
-	a.facilities, a.cordoned, a.drain_deadline, a.drained_by, a.drain_moved, a.drain_hibernated, a.drain_stopped, a.epoch, a.last_heartbeat, a.created_at, a.updated_at,
+	a.facilities, a.cordoned, a.drain_deadline, a.drained_by, a.drain_moved, a.drain_hibernated, a.drain_stopped, a.epoch, a.connected, a.last_heartbeat, a.created_at, a.updated_at,
 	coalesce(load.sessions, 0), coalesce(load.cpu, 0), coalesce(load.memory, 0), coalesce(load.gpus, 0)`
 
 // reservations sums what live sessions take.
@@ -43,7 +43,7 @@ func scanAgent(row scanner) (models.Agent, error) {
 	var drained models.Drained
 	err := row.Scan(&agent.ID, &agent.ClusterID, &agent.ClusterName, &agent.Platform, &agent.Region, &agent.HomeStore, &agent.Status,
 		jsonColumn{&agent.Capacity}, jsonColumn{&agent.Labels}, jsonColumn{&agent.Metadata}, jsonColumn{&agent.Facilities},
-		&agent.Cordoned, optionalTime{&agent.DrainDeadline}, text(&agent.DrainedBy), &drained.Moved, &drained.Hibernated, &drained.Stopped, &agent.Epoch, optionalTime{&agent.LastHeartbeat},
+		&agent.Cordoned, optionalTime{&agent.DrainDeadline}, text(&agent.DrainedBy), &drained.Moved, &drained.Hibernated, &drained.Stopped, &agent.Epoch, &agent.Connected, optionalTime{&agent.LastHeartbeat},
 		timeColumn{&agent.CreatedAt}, timeColumn{&agent.UpdatedAt},
 		&agent.Sessions, &agent.Reserved.CPU, &agent.Reserved.Memory, &agent.Reserved.GPUs)
 	agent.Reserved.Sessions = int64(agent.Sessions)

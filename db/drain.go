@@ -13,7 +13,7 @@ import (
 // agent that is cordoned already is given as it is. An unknown agent gives
 // models.CodeAgentUnknown.
 func (d *Database) CordonAgent(ctx context.Context, agentID, actor string, now time.Time) (models.Agent, error) {
-	return d.changeService(ctx, "cordon agent", agentID, actor, now, func(agent *models.Agent, _ bool) string {
+	return d.changeService(ctx, "cordon agent", agentID, actor, now, func(agent *models.Agent) string {
 		if agent.Cordoned {
 			return ""
 		}
@@ -28,14 +28,14 @@ func (d *Database) CordonAgent(ctx context.Context, agentID, actor string, now t
 // heartbeat. One that is neither cordoned nor draining is given as it is.
 // An unknown agent gives models.CodeAgentUnknown.
 func (d *Database) UncordonAgent(ctx context.Context, agentID, actor string, now time.Time) (models.Agent, error) {
-	return d.changeService(ctx, "uncordon agent", agentID, actor, now, func(agent *models.Agent, connected bool) string {
+	return d.changeService(ctx, "uncordon agent", agentID, actor, now, func(agent *models.Agent) string {
 		draining := agent.Status == models.AgentDraining
 		if !agent.Cordoned && !draining {
 			return ""
 		}
 		agent.Cordoned, agent.DrainDeadline, agent.DrainedBy, agent.Drained = false, nil, "", nil
 		switch {
-		case draining && connected:
+		case draining && agent.Connected:
 			agent.Status = models.AgentOnline
 		case draining:
 			agent.Status = models.AgentOffline
@@ -49,7 +49,7 @@ func (d *Database) UncordonAgent(ctx context.Context, agentID, actor string, now
 // the deadline is overdue; nil waits for ever. Asked again it changes the
 // deadline, and goes on counting what it does with sessions. An unknown agent gives models.CodeAgentUnknown.
 func (d *Database) DrainAgent(ctx context.Context, agentID string, deadline *time.Time, actor string, now time.Time) (models.Agent, error) {
-	return d.changeService(ctx, "drain agent", agentID, actor, now, func(agent *models.Agent, _ bool) string {
+	return d.changeService(ctx, "drain agent", agentID, actor, now, func(agent *models.Agent) string {
 		asked := agent.Status == models.AgentDraining && agent.DrainedBy != ""
 		if asked && sameInstant(agent.DrainDeadline, deadline) {
 			return ""
@@ -71,10 +71,10 @@ func sameInstant(a, b *time.Time) bool {
 }
 
 // changeService changes whether the agent takes sessions, with its history, in
-// one transaction. change gets the agent and whether its newest connection
-// lasts, and gives the history's reason, or nothing when nothing changes.
+// one transaction. change gives the history's reason, or nothing when nothing
+// changes.
 func (d *Database) changeService(ctx context.Context, what, agentID, actor string, now time.Time,
-	change func(agent *models.Agent, connected bool) (reason string),
+	change func(agent *models.Agent) (reason string),
 ) (agent models.Agent, err error) {
 	err = d.write(ctx, what, func(ctx context.Context, t *tx) error {
 		from, _, err := d.lockAgent(ctx, t, agentID)
@@ -84,11 +84,7 @@ func (d *Database) changeService(ctx context.Context, what, agentID, actor strin
 		if agent, err = scanAgent(t.row(ctx, oneAgent, agentID)); err != nil {
 			return err
 		}
-		var connected bool
-		if err := t.row(ctx, `SELECT connected FROM agents WHERE id = $1`, agentID).Scan(&connected); err != nil {
-			return err
-		}
-		reason := change(&agent, connected)
+		reason := change(&agent)
 		if reason == "" {
 			return nil
 		}

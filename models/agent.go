@@ -62,7 +62,10 @@ type Agent struct {
 	// the basic protocol do not; such agents count as having everything.
 	Facilities []string `json:"facilities,omitempty"`
 	// Epoch numbers the agent's connections; the highest is the current one.
-	Epoch         int64      `json:"epoch"`
+	Epoch int64 `json:"epoch"`
+	// Connected tells that the connection of that epoch lasts, to whichever
+	// replica. A replica that died has not said that it ended: LastHeartbeat tells.
+	Connected     bool       `json:"connected" doc:"whether its newest connection lasts, to whichever replica; when a replica dies, lastHeartbeat tells first"`
 	LastHeartbeat *time.Time `json:"lastHeartbeat,omitempty"`
 	// Sessions is how many live sessions the control plane has placed there,
 	// and Reserved what they take.

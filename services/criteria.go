@@ -21,8 +21,8 @@ type SelectionCriteria struct {
 	// PreferLowLoad prefers agents with fewer active sessions (default: true).
 	// Since true is the default, false means the same: see IgnoreLoad.
 	PreferLowLoad bool
-	// RequireConnected only selects agents with active WebSocket connections
-	// (default: true). Since true is the default, false means the same: see
+	// RequireConnected only selects agents with active WebSocket connections, to
+	// whichever replica (default: true). Since true is the default, false means the same: see
 	// AllowDisconnected.
 	RequireConnected bool
 
@@ -30,8 +30,7 @@ type SelectionCriteria struct {
 	// is as good as another. A full agent still is not fit.
 	IgnoreLoad bool
 	// AllowDisconnected opts out of RequireConnected, whatever that says: an
-	// agent that is online and has a recent heartbeat may be connected to
-	// another replica.
+	// agent that is online and has a recent heartbeat will do.
 	AllowDisconnected bool
 
 	// Platforms are those that the template runs on; empty means any.

@@ -30,13 +30,19 @@ func NewFleet(weights Weights) *Fleet {
 type Circumstances struct {
 	// Since is the time after which a heartbeat is recent.
 	Since time.Time
-	// Connected tells whether an agent can be reached; nil means that all can.
-	// It is asked of few agents, and must not call the Fleet.
+	// Connected tells whether an agent is connected here, besides those that say
+	// that they are connected somewhere; nil means that all are. It is asked of
+	// few agents, and must not call the Fleet.
 	Connected func(agentID string) bool
 	// Failing are the agents that keep failing to start the template.
 	Failing map[string]bool
 	// User is where the user's sessions are; nil means nowhere.
 	User *UserSessions
+}
+
+// connected tells whether some replica can reach the agent.
+func (at Circumstances) connected(agent *models.Agent) bool {
+	return agent.Connected || at.Connected == nil || at.Connected(agent.ID)
 }
 
 // Choice is the agent that was chosen.
@@ -88,8 +94,7 @@ func (f *Fleet) Best(criteria SelectionCriteria, at Circumstances) (choice Choic
 		return Choice{}, false
 	}
 	agent := f.picture.agents[number]
-	connected := at.Connected == nil || at.Connected(agent.ID)
-	return Choice{Agent: candidate{Agent: agent, connected: connected}.info(), Score: f.picture.score(number, criteria, at)}, true
+	return Choice{Agent: candidate{Agent: agent, connected: at.connected(&agent)}.info(), Score: f.picture.score(number, criteria, at)}, true
 }
 
 // Explain gives a verdict on every agent: the fit ones with their scores, best
@@ -104,7 +109,7 @@ func (f *Fleet) candidates(at Circumstances) []candidate {
 	defer f.mu.Unlock()
 	list := make([]candidate, 0, len(f.picture.agents))
 	for _, agent := range f.picture.agents {
-		list = append(list, candidate{Agent: agent, connected: at.Connected == nil || at.Connected(agent.ID),
+		list = append(list, candidate{Agent: agent, connected: at.connected(&agent),
 			failing: at.Failing[agent.ID], userSessions: at.User.on(agent.ID)})
 	}
 	return list

@@ -26,7 +26,7 @@ func newLine(t *testing.T, database *db.Database, count int) *line {
 	t.Helper()
 	hub := websocket.NewAgentHub(database)
 	l := &line{t: t, Sessions: NewSessions(database, NewAgentSelector(database.DB(), hub), NewCommandDispatcher(database, hub),
-		SessionsOptions{Replicas: true})}
+		SessionsOptions{})}
 	now := time.Now()
 	var err error
 	l.owner, err = database.EnsureUser(t.Context(), "ann", models.RoleUser, now)

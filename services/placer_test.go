@@ -15,7 +15,7 @@ func TestAnAgentThatChangedIsNotTaken(t *testing.T) {
 	database := dbtest.SQLite(t, db.Options{})
 	hub := websocket.NewAgentHub(database)
 	sessions := NewSessions(database, NewAgentSelector(database.DB(), hub), NewCommandDispatcher(database, hub),
-		SessionsOptions{Replicas: true})
+		SessionsOptions{})
 	ctx, now := t.Context(), time.Now()
 	must := func(t *testing.T, err error) {
 		t.Helper()

@@ -72,7 +72,7 @@ func TestRacingReplica(t *testing.T) {
 	defer func() { _ = database.Close() }()
 	hub := websocket.NewAgentHub(database)
 	r := &racer{database: database, number: number, sessions: services.NewSessions(database,
-		services.NewAgentSelector(database.DB(), hub), services.NewCommandDispatcher(database, hub), services.SessionsOptions{Replicas: true})}
+		services.NewAgentSelector(database.DB(), hub), services.NewCommandDispatcher(database, hub), services.SessionsOptions{})}
 	if r.owner, err = database.EnsureUser(t.Context(), "ann", models.RoleUser, time.Now()); err != nil {
 		t.Fatal(err)
 	}

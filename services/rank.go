@@ -13,7 +13,7 @@ import (
 // candidate is an agent and what else is known of it.
 type candidate struct {
 	models.Agent
-	// connected tells that this replica can reach it.
+	// connected tells that some replica can reach it.
 	connected bool
 	// failing tells that it has failed to start the template lately and is not
 	// to be tried now.

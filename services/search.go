@@ -295,9 +295,10 @@ func (s *search) look(among agentBits, count int, sum, most int64) {
 // better tells whether a total is higher than that of the best agent so far.
 func (s *search) better(total int64) bool { return s.best == none || total > s.total }
 
-// reachable tells whether an agent was heard of lately and is connected.
+// reachable tells whether an agent was heard of lately and is connected, to
+// whichever replica.
 func (s *search) reachable(number int32) bool {
 	agent := &s.agents[number]
 	return !agent.LastHeartbeat.Before(s.at.Since) &&
-		(s.criteria.AllowDisconnected || s.at.Connected == nil || s.at.Connected(agent.ID))
+		(s.criteria.AllowDisconnected || s.at.connected(agent))
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/streamspace/streamspace/db"
+	"github.com/streamspace/streamspace/models"
 	"github.com/streamspace/streamspace/websocket"
 	"github.com/streamspace/streamspace/wire"
 )
@@ -137,7 +138,7 @@ func (s *AgentSelector) look(ctx context.Context, criteria *SelectionCriteria) (
 	}
 	candidates := make([]candidate, 0, len(agents))
 	for _, agent := range agents {
-		candidates = append(candidates, candidate{Agent: agent, connected: s.hub.IsAgentConnected(agent.ID), failing: failing[agent.ID],
+		candidates = append(candidates, candidate{Agent: agent, connected: s.connected(agent), failing: failing[agent.ID],
 			userSessions: loads[wanted.UserID][agent.ID]})
 	}
 	return wanted, candidates, nil
@@ -153,7 +154,13 @@ func (s *AgentSelector) GetAgentInfo(ctx context.Context, agentID string) (*Agen
 	if err != nil {
 		return nil, fmt.Errorf("agent info: %w", err)
 	}
-	return candidate{Agent: agent, connected: s.hub.IsAgentConnected(agentID)}.info(), nil
+	return candidate{Agent: agent, connected: s.connected(agent)}.info(), nil
+}
+
+// connected tells whether some replica can reach the agent: this one knows of
+// its own before the database does.
+func (s *AgentSelector) connected(agent models.Agent) bool {
+	return agent.Connected || s.hub.IsAgentConnected(agent.ID)
 }
 
 func (c candidate) info() *AgentInfo {

@@ -11,6 +11,7 @@ import (
 	"github.com/streamspace/streamspace/db/dbtest"
 	"github.com/streamspace/streamspace/models"
 	"github.com/streamspace/streamspace/services"
+	"github.com/streamspace/streamspace/websocket"
 	"github.com/streamspace/streamspace/wire"
 )
 
@@ -70,10 +71,36 @@ func TestSelectAgentRefusesAgentsWithoutARecentHeartbeat(t *testing.T) {
 	})
 }
 
-func TestAllowDisconnectedTakesAnAgentOfAnotherReplica(t *testing.T) {
+func TestSelectAgentTakesAgentsThatAreConnectedToAnyReplica(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, database *db.Database) {
+		w := newWorld(t, database, services.DispatcherOptions{})
+		other := websocket.NewAgentHub(database)
+		t.Cleanup(other.Stop)
+		elsewhere := services.NewAgentSelectorWith(database.DB(), other, services.SelectorOptions{Now: w.clock.Now})
+		w.register(models.Agent{ID: "a"})
+		agent := w.negotiate("a")
+		for name, selector := range map[string]*services.AgentSelector{"its replica": w.selector, "another one": elsewhere} {
+			if selected, err := selector.SelectAgent(t.Context(), nil); err != nil || !selected.IsConnected {
+				t.Fatalf("%s: %+v, %v", name, selected, err)
+			}
+		}
+		w.disconnect(agent)
+		for name, selector := range map[string]*services.AgentSelector{"its replica": w.selector, "another one": elsewhere} {
+			_, err := selector.SelectAgent(t.Context(), &services.SelectionCriteria{RequireConnected: false})
+			mustCode(t, err, models.CodeNoSuitableAgent)
+			if info, err := selector.GetAgentInfo(t.Context(), "a"); err != nil || info.IsConnected {
+				t.Errorf("%s: %+v, %v", name, info, err)
+			}
+		}
+	})
+}
+
+// A row that says online is not enough, as when a person wrote it.
+func TestAllowDisconnectedTakesAnAgentThatIsOnlineAndNotConnected(t *testing.T) {
 	w := newWorld(t, dbtest.SQLite(t, db.Options{}), services.DispatcherOptions{})
 	w.register(models.Agent{ID: "a"})
-	if _, err := w.database.ConnectAgent(t.Context(), "a", w.clock.Now()); err != nil { // as another replica would
+	if _, err := w.database.DB().ExecContext(t.Context(), "UPDATE agents SET status = 'online', last_heartbeat = $1",
+		w.clock.Now().Format("2006-01-02T15:04:05.000000Z")); err != nil {
 		t.Fatal(err)
 	}
 	_, err := w.selector.SelectAgent(t.Context(), &services.SelectionCriteria{RequireConnected: false})

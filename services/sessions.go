@@ -33,9 +33,6 @@ type SessionsOptions struct {
 	// WaitFor is how long a session waits for an agent that could take it, unless
 	// its request says otherwise; DefaultWaitFor.
 	WaitFor time.Duration
-	// Replicas tells that others share the database, so that agents may be
-	// connected to one of those; on PostgreSQL that is always so.
-	Replicas bool
 }
 
 // Sessions is the life cycle of sessions as their owners ask for it. Safe for
@@ -81,7 +78,7 @@ func NewSessions(database *db.Database, selector *AgentSelector, dispatcher *Com
 	}
 	leaders := 1
 	if database.Engine() == db.Postgres {
-		leaders, options.Replicas = 2, true
+		leaders = 2
 	}
 	return &Sessions{database: database, selector: selector, dispatcher: dispatcher, options: options, passing: make(chan struct{}, 1), passBound: waitingPass,
 		placer: &placer{
@@ -156,8 +153,6 @@ func (s *Sessions) criteria(ctx context.Context, request LaunchRequest, template
 
 // complete adds to criteria what the control plane knows of whoever asks.
 func (s *Sessions) complete(ctx context.Context, criteria SelectionCriteria, userID string, template models.Template) (SelectionCriteria, error) {
-	// This replica sends nothing itself to an agent of another one.
-	criteria.AllowDisconnected = s.options.Replicas
 	criteria.UserID = userID
 	var err error
 	if template.Spec.PersistentHome {

@@ -96,7 +96,7 @@ func (w *world) startReplica(s *slot) {
 		RetryAfter: w.plan.RetryAfter, RetryAtMost: w.plan.RetryAtMost})
 	selector := services.NewAgentSelectorWith(r.handle, r.hub, services.SelectorOptions{Now: s.now, HeartbeatWithin: w.plan.recent()})
 	r.sessions = services.NewSessions(r.database, selector, r.dispatcher, services.SessionsOptions{Logger: logger, Now: s.now,
-		CommandDeadline: w.plan.CommandDeadline, Replicas: true, WaitFor: waitFor,
+		CommandDeadline: w.plan.CommandDeadline, WaitFor: waitFor,
 		NewCommandID: func() string { return fmt.Sprintf("c%d-%d-%d", number, run, r.commands.Add(1)) }})
 	r.queue = services.NewQueue(r.sessions, services.QueueOptions{Logger: logger})
 	r.drainer = services.NewDrainer(r.database, r.sessions, services.DrainerOptions{Logger: logger, Now: s.now})

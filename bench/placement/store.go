@@ -74,7 +74,7 @@ func (s *store) control() {
 	hub := websocket.NewAgentHub(s.Database)
 	s.selector = services.NewAgentSelector(s.DB(), hub)
 	s.sessions = services.NewSessions(s.Database, s.selector, services.NewCommandDispatcher(s.Database, hub),
-		services.SessionsOptions{Replicas: true})
+		services.SessionsOptions{})
 }
 
 // desk is the template of every session.
