@@ -19,20 +19,24 @@ type Outgoing struct {
 	Generation int64
 	Attempts   int
 	// SentEpoch is the connection that it was last sent on; 0 is none.
-	SentEpoch  int64
+	SentEpoch int64
+	// Overtaken tells that the command begins what nobody wants any more: its
+	// session has ended, or is in a later generation.
+	Overtaken  bool
 	Payload    json.RawMessage
 	CreatedAt  time.Time
 	DeadlineAt time.Time
 }
 
 const outgoingColumns = `c.seq, c.command_id, c.agent_id, c.session_id, c.generation, c.action, c.payload, c.status,
-	c.attempts, c.sent_epoch, c.created_at, c.deadline_at`
+	c.attempts, c.sent_epoch, c.created_at, c.deadline_at, c.action IN ('start_session', 'wake_session') AND c.generation <> 0
+	AND EXISTS (SELECT 1 FROM sessions s WHERE s.id = c.session_id AND (s.generation > c.generation OR s.state IN ('terminated', 'failed')))`
 
 func scanOutgoing(row scanner) (Outgoing, error) {
 	var command Outgoing
 	err := row.Scan(&command.Seq, &command.CommandID, &command.AgentID, text(&command.SessionID), &command.Generation,
 		&command.Action, jsonColumn{&command.Payload}, &command.Status, &command.Attempts, &command.SentEpoch,
-		timeColumn{&command.CreatedAt}, timeColumn{&command.DeadlineAt})
+		timeColumn{&command.CreatedAt}, timeColumn{&command.DeadlineAt}, &command.Overtaken)
 	return command, err
 }
 
@@ -86,7 +90,7 @@ func (d *Database) UnsentCommands(ctx context.Context, wanted []Unsent) ([]Outgo
 	if err != nil {
 		return nil, fmt.Errorf("list unsent commands: %w", err)
 	}
-	return queryAll(ctx, d, "list unsent commands", scanOutgoing, `SELECT `+outgoingColumns+` FROM `+source+`
+	return queryAll(ctx, d, "list unsent commands", scanOutgoing, `SELECT c.* FROM `+source+`
 		CROSS JOIN LATERAL (`+fmt.Sprintf(one, "u.agent_id", "u.after", "u.up_to", "u.epoch", "u.most")+`) c ORDER BY c.agent_id, c.seq`, args...)
 }
 

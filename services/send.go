@@ -172,10 +172,9 @@ func lastSeq(commands []db.Outgoing) int64 {
 // socket does not take. A session's commands behind one that cannot be sent
 // wait for it.
 func (d *CommandDispatcher) sendFlow(ctx context.Context, of errand, commands []db.Outgoing) {
-	overtaken := superseded(commands)
 	blocked := map[string]bool{}
 	fresh := 0
-	for i, command := range commands {
+	for _, command := range commands {
 		isNew := command.Seq > of.cursor
 		if isNew {
 			fresh++
@@ -184,7 +183,7 @@ func (d *CommandDispatcher) sendFlow(ctx context.Context, of errand, commands []
 		case d.isStopped():
 			return // what is left stays as it is in the database
 		case command.SessionID != "" && blocked[command.SessionID]:
-		case overtaken[i]:
+		case command.Overtaken:
 			d.supersede(ctx, command)
 		case expired(command, d.options.Now()):
 			blocked[command.SessionID] = true // the poll ends it, and has the rest looked at again
@@ -201,24 +200,8 @@ func (d *CommandDispatcher) sendFlow(ctx context.Context, of errand, commands []
 	}
 }
 
-// superseded tells which of the commands a later end of the same session has
-// overtaken before they were ever sent.
-func superseded(commands []db.Outgoing) []bool {
-	overtaken := make([]bool, len(commands))
-	ends := map[string]int64{}
-	for i, command := range slices.Backward(commands) {
-		switch {
-		case command.SessionID == "":
-		case models.Ends(command.Action):
-			ends[command.SessionID] = max(ends[command.SessionID], command.Generation)
-		default:
-			overtaken[i] = command.Attempts == 0 && command.Generation != 0 && command.Generation < ends[command.SessionID]
-		}
-	}
-	return overtaken
-}
-
-// supersede ends a command whose effect nobody wants any more.
+// supersede ends a command whose effect nobody wants any more, also one that
+// was sent: an agent that has lost its journal would do it after its end.
 func (d *CommandDispatcher) supersede(ctx context.Context, command db.Outgoing) {
 	d.end(ctx, command.CommandID, command.AgentID, db.End{
 		Status: models.CommandCompleted, Result: &models.CommandPayload{"superseded": true}, At: d.options.Now(),

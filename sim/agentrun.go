@@ -124,6 +124,9 @@ func (r *agentRun) sync(*os.File) error {
 		return errCrashed
 	}
 	r.machine.durable = content
+	if r.chance.happens(0.1) {
+		r.machine.backup = content
+	}
 	return nil
 }
 

@@ -43,7 +43,8 @@ func Bugs() []Bug {
 			"		<-t.before\n", "		_ = t.before\n"}}},
 		{"dispatcher sends the newest command first", []string{"D4"}, []Edit{
 			{"services/send.go", "return cmp.Compare(a.Seq, b.Seq) })", "return cmp.Compare(b.Seq, a.Seq) })"},
-			{"services/send.go", "	overtaken := superseded(commands)\n", "	slices.Reverse(commands)\n	overtaken := make([]bool, len(commands))\n"}}},
+			{"services/send.go", "	blocked := map[string]bool{}\n", "	slices.Reverse(commands)\n	blocked := map[string]bool{}\n"}}},
+		{"an overtaken start is sent", []string{"D4"}, []Edit{{"services/send.go", "case command.Overtaken:", "case command.Overtaken && command.Seq == 0:"}}},
 		{"recorder forgets a batch that failed", []string{"D6", "R1"}, []Edit{{"services/recorder.go",
 			"		err := r.transact(batch)\n		if err == nil {\n			return\n		}\n",
 			"		err := r.transact(batch)\n		if err != nil {\n			r.drop(batch)\n		}\n		if try > 0 {\n			return\n		}\n"}}},

@@ -15,6 +15,8 @@ const (
 	CrashInEffect  Fault = "agent crash in an effect"
 	MachineRestart Fault = "machine restart"
 	MachineLost    Fault = "machine lost for good"
+	DiskWiped      Fault = "agent's disk wiped"
+	DiskRestored   Fault = "agent's disk restored from a backup"
 	FrameLost      Fault = "frame lost"
 	FrameDelayed   Fault = "frame delayed"
 	FrameDoubled   Fault = "frame doubled"

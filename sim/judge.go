@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/coder/websocket"
@@ -80,7 +81,7 @@ func (j judgement) effectsOnce() {
 		switch e.kind {
 		case effectStart:
 			key := runtime{e.SessionID, e.Generation}
-			if first, before := started[key]; before && j.told(e.SessionID, e.Generation, e.at) {
+			if first, before := started[key]; before && j.told(e, first) {
 				w.violateAt(at, "D1", e.SessionID, "session %s, generation %d, was started at %s and again, although that had been told",
 					e.SessionID, e.Generation, w.at(first))
 			}
@@ -112,18 +113,23 @@ func (j judgement) effectsOnce() {
 	}
 }
 
-// told reports whether an agent had said, before the given time, how the start
-// of this generation ended. Until then a start that is gone with its machine may
-// be done again: nobody can have seen it.
-func (j judgement) told(session string, generation int64, before time.Time) bool {
+// told reports whether an agent had said, before its start was done again, how the
+// first one of this generation ended. Until then a start that is gone with its
+// machine may be done again: nobody can have seen it. An agent that has forgotten
+// since what it said may do it again until the database knows.
+func (j judgement) told(again effect, first time.Time) bool {
+	forgot := slices.ContainsFunc(j.world.machine(again.machine).forgot, func(at time.Time) bool { return at.After(first) && at.Before(again.at) })
 	starts := map[string]bool{}
 	for _, c := range j.changes {
-		if c.kind == "command" && c.session == session && c.generation == generation && models.Begins(c.action) {
+		if c.kind == "command" && c.session == again.SessionID && c.generation == again.Generation && models.Begins(c.action) {
 			starts[c.id] = true
+			if c.became == models.CommandCompleted && c.at < j.since(again.at) {
+				return true
+			}
 		}
 	}
 	for _, p := range j.passages {
-		if p.at.After(before) {
+		if forgot || p.at.After(again.at) {
 			break
 		}
 		if p.up && p.kind == wire.TypeComplete && starts[p.said.CommandID] && !p.link.agent.suspect.Load() {

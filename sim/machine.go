@@ -56,6 +56,10 @@ type machine struct {
 	failed map[driver.Ref]int
 	// durable is the journal as far as it has been synced.
 	durable []byte
+	// backup is what durable was at some time before, and forgot is when something
+	// of durable was lost.
+	backup []byte
+	forgot []time.Time
 	// runs counts the agent's processes, restarts the machine's.
 	runs, restarts int
 	// lost is set when the machine never comes back.
@@ -160,6 +164,16 @@ func (m *machine) restart() {
 		m.note(m.runs, effectGone, ref)
 	}
 	clear(m.runtimes)
+}
+
+// forgets has the agent's disk be as it was when it was backed up, or new.
+func (m *machine) forgets(restored bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.durable, m.forgot = nil, append(m.forgot, time.Now())
+	if restored {
+		m.durable = m.backup
+	}
 }
 
 // log gives all effects so far.

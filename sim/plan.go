@@ -155,6 +155,15 @@ func NewPlan(seed uint64) Plan {
 		p.Enabled[ControlPlaneAway] = true
 		p.events = append(p.events, event{at: c.between(p.Chaos/8, p.Chaos/2), fault: ControlPlaneAway})
 	}
+	c = newChance(seed, "disk")
+	for _, kind := range []Fault{DiskWiped, DiskRestored} {
+		if c.happens(0.25) {
+			p.Enabled[kind] = true
+			for range 1 + c.pick(3) {
+				p.events = append(p.events, event{at: c.between(p.Chaos/8, p.Chaos), fault: kind})
+			}
+		}
+	}
 	slices.SortFunc(p.events, func(a, b event) int { return int(a.at - b.at) })
 	return p
 }

@@ -19,7 +19,7 @@ func (w *world) strike(kind Fault) {
 			r.early.Store(c.happens(0.5))
 			r.commits.Store(int32(1 + c.pick(8)))
 		}
-	case AgentCrash, MachineRestart, MachineLost:
+	case AgentCrash, MachineRestart, MachineLost, DiskWiped, DiskRestored:
 		w.strikeMachine(kind, m)
 	case LinkCut, HalfOpen:
 		if len(links) == 0 {
@@ -122,6 +122,11 @@ func (w *world) strikeMachine(kind Fault, m *machine) {
 	switch kind {
 	case MachineRestart:
 		m.restart()
+	case DiskWiped, DiskRestored:
+		if w.chance.happens(0.5) {
+			m.restart()
+		}
+		m.forgets(kind == DiskRestored)
 	case MachineLost:
 		m.restart()
 		m.mu.Lock()
