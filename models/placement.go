@@ -93,6 +93,12 @@ type Sight struct {
 // reached only the first reason for that is given, and one that is too small is
 // not called full besides. The guarded reservation asks the same as ranking.
 func (r Requirements) Reject(agent Agent, sight Sight) []Rejection {
+	return r.RejectWithin(agent, agent.Limit(), sight)
+}
+
+// RejectWithin is Reject for whoever has the agent's Limit at hand, which takes
+// longer to read than all the rest.
+func (r Requirements) RejectWithin(agent Agent, limit Amount, sight Sight) []Rejection {
 	var all []Rejection
 	reject := func(code RejectionCode, format string, args ...any) {
 		all = append(all, Rejection{Code: code, Detail: fmt.Sprintf(format, args...)})
@@ -112,7 +118,6 @@ func (r Requirements) Reject(agent Agent, sight Sight) []Rejection {
 	if mismatch := r.Labels.Mismatch(agent.Labels); mismatch != "" {
 		reject(RejectedLabels, "does not match the labels %s", mismatch)
 	}
-	limit := agent.Limit()
 	tooSmall := r.Reserve.shortages(limit)
 	if len(tooSmall) > 0 {
 		all = append(all, Rejection{Code: RejectedSize, Detail: "is too small: " + spell(tooSmall, "there"), Missing: names(tooSmall)})

@@ -76,7 +76,7 @@ func group(verdicts []Verdict) []verdictGroup {
 // like tells whether a group has the same verdict.
 func (v Verdict) like(group verdictGroup) bool {
 	if v.Score != nil {
-		return group.Score != nil && v.Score.Total == group.Score.Total && maps.Equal(v.Score.Parts, group.Score.Parts)
+		return v.Score == group.Score || group.Score != nil && v.Score.Total == group.Score.Total && maps.Equal(v.Score.Parts, group.Score.Parts)
 	}
 	return group.Score == nil && slices.EqualFunc(v.Rejections, group.Rejections, func(a, b models.Rejection) bool {
 		return a.Code == b.Code && a.Detail == b.Detail && slices.Equal(a.Missing, b.Missing)

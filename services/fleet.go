@@ -93,8 +93,8 @@ func (f *Fleet) Best(criteria SelectionCriteria, at Circumstances) (choice Choic
 	if number == none {
 		return Choice{}, false
 	}
-	agent := f.picture.agents[number]
-	return Choice{Agent: candidate{Agent: agent, connected: at.connected(&agent)}.info(), Score: f.picture.score(number, criteria, at)}, true
+	agent, points := f.picture.agents[number], f.picture.score(number, criteria, at)
+	return Choice{Agent: candidate{Agent: agent, connected: at.connected(&agent)}.info(), Score: *points.score()}, true
 }
 
 // Explain gives a verdict on every agent: the fit ones with their scores, best
@@ -108,8 +108,9 @@ func (f *Fleet) candidates(at Circumstances) []candidate {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	list := make([]candidate, 0, len(f.picture.agents))
-	for _, agent := range f.picture.agents {
-		list = append(list, candidate{Agent: agent, connected: at.connected(&agent),
+	for i := range f.picture.agents {
+		agent := &f.picture.agents[i]
+		list = append(list, candidate{Agent: *agent, limit: &f.picture.limits[i], connected: at.connected(agent),
 			failing: at.Failing[agent.ID], userSessions: at.User.on(agent.ID)})
 	}
 	return list

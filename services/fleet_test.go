@@ -122,11 +122,12 @@ func TestTheFleetChoosesAsRankDoes(t *testing.T) {
 				if i < 0 {
 					t.Fatalf("%s is not fit", id)
 				}
-				if best[i].score.Total != best[0].score.Total {
-					t.Fatalf("%s is worth %+v, and %s %+v", id, best[i].score, best[0].ID, best[0].score)
+				if best[i].points.total != best[0].points.total {
+					t.Fatalf("%s is worth %+v, and %s %+v", id, best[i].points, best[0].ID, best[0].points)
 				}
-				if choice.Score.Total != best[i].score.Total || !maps.Equal(choice.Score.Parts, best[i].score.Parts) {
-					t.Fatalf("%s is worth %+v, and the choice says %+v", id, best[i].score, choice.Score)
+				score := best[i].points.score()
+				if choice.Score.Total != score.Total || !maps.Equal(choice.Score.Parts, score.Parts) {
+					t.Fatalf("%s is worth %+v, and the choice says %+v", id, score, choice.Score)
 				}
 				fleet.Hold(id, want.reserves())
 				add(id, want.reserves(), 1)

@@ -102,13 +102,14 @@ func (p *picture) take(number int32, amount models.Amount) {
 }
 
 // score says what an agent is worth to a session.
-func (p *picture) score(number int32, criteria SelectionCriteria, at Circumstances) Score {
+func (p *picture) score(number int32, criteria SelectionCriteria, at Circumstances) points {
 	agent := p.agents[number]
 	around := population{
 		byRegion:  map[string]int{agent.Region: p.regions.of[number].sessions},
 		byCluster: map[string]int{agent.ClusterID: p.clusters.of[number].sessions},
 	}
-	return candidate{Agent: agent, userSessions: at.User.on(agent.ID)}.score(criteria, criteria.reserves(), around, p.weights)
+	one := candidate{Agent: agent, limit: &p.limits[number], userSessions: at.User.on(agent.ID)}
+	return one.score(criteria, criteria.reserves(), around, p.weights)
 }
 
 // ordering gives the agents that have room, the best load first.

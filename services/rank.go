@@ -13,6 +13,8 @@ import (
 // candidate is an agent and what else is known of it.
 type candidate struct {
 	models.Agent
+	// limit is the agent's, if somebody has read it.
+	limit *models.Amount
 	// connected tells that some replica can reach it.
 	connected bool
 	// failing tells that it has failed to start the template lately and is not
@@ -22,10 +24,18 @@ type candidate struct {
 	userSessions int
 }
 
+// room is what sessions may have of the agent.
+func (c *candidate) room() models.Amount {
+	if c.limit != nil {
+		return *c.limit
+	}
+	return c.Limit()
+}
+
 // ranked is a candidate that can take the session.
 type ranked struct {
 	*candidate
-	score Score
+	points points
 	// tie decides among equal scores.
 	tie uint64
 }
@@ -38,15 +48,15 @@ func rank(candidates []candidate, criteria SelectionCriteria, since time.Time, w
 	for i := range candidates {
 		c := &candidates[i]
 		sight := models.Sight{Connected: c.connected || criteria.AllowDisconnected, Since: since, Failing: c.failing}
-		if rejections := requirements.Reject(c.Agent, sight); len(rejections) > 0 {
+		if rejections := requirements.RejectWithin(c.Agent, c.room(), sight); len(rejections) > 0 {
 			rejected = append(rejected, Verdict{AgentID: c.ID, Rejections: rejections})
 		} else {
 			best = append(best, ranked{candidate: c, tie: tie(criteria.SessionID, c.ID),
-				score: c.score(criteria, requirements.Reserve, around, weights)})
+				points: c.score(criteria, requirements.Reserve, around, weights)})
 		}
 	}
 	slices.SortFunc(best, func(a, b ranked) int {
-		return cmp.Or(cmp.Compare(b.score.Total, a.score.Total), cmp.Compare(a.tie, b.tie), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(b.points.total, a.points.total), cmp.Compare(a.tie, b.tie), cmp.Compare(a.ID, b.ID))
 	})
 	slices.SortFunc(rejected, func(a, b Verdict) int { return cmp.Compare(a.AgentID, b.AgentID) })
 	return best, rejected

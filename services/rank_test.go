@@ -225,12 +225,12 @@ func TestAnotherAgentNeverMakesTheBestWorse(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		candidates, want := agentsOf(now).Draw(t, "candidates"), criteriaOf().Draw(t, "criteria")
 		want.Preferences.SpreadOver = "" // which counts the whole fleet
-		total := func(candidates []candidate) float64 {
+		total := func(candidates []candidate) int64 {
 			best, _ := rank(candidates, want, now.Add(-45*time.Second), DefaultWeights())
 			if len(best) == 0 {
 				return -1
 			}
-			return best[0].score.Total
+			return best[0].points.total
 		}
 		before := total(candidates)
 		more := append(slices.Clone(candidates), agentOf("another", now).Draw(t, "another"))
@@ -265,8 +265,8 @@ func TestIgnoreLoadIgnoresIt(t *testing.T) {
 		want.IgnoreLoad, want.Preferences, want.UserID = true, models.Preferences{}, ""
 		best, _ := rank(candidates, want, now.Add(-45*time.Second), DefaultWeights())
 		for _, c := range best {
-			if c.score.Total != 0 {
-				t.Fatalf("%s is worth %+v", c.ID, c.score)
+			if c.points.total != 0 {
+				t.Fatalf("%s is worth %+v", c.ID, c.points)
 			}
 		}
 	})

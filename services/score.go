@@ -31,30 +31,69 @@ func populationOf(candidates []candidate) population {
 	return all
 }
 
-func (c candidate) score(criteria SelectionCriteria, reserve models.Amount, around population, weights Weights) Score {
+// part is one of the parts of a score.
+type part int
+
+const (
+	partLoad part = iota
+	partRegion
+	partCluster
+	partSpread
+	partHome
+	partAntiAffinity
+	partImage
+	partCount
+)
+
+func (p part) String() string {
+	return [partCount]string{"load", "region", "cluster", "spread", "home", "antiAffinity", "image"}[p]
+}
+
+// points are a score in a form that takes no time to make and to compare: there
+// is one for each agent whenever one is chosen and that is explained.
+type points struct {
+	total int64 // in billionths
+	parts [partCount]float64
+	asked [partCount]bool
+}
+
+// score is what people read of it.
+func (p *points) score() *Score {
+	score := &Score{Total: float64(p.total) / billion, Parts: map[string]float64{}}
+	for one := range partCount {
+		if p.asked[one] {
+			score.Parts[one.String()] = p.parts[one]
+		}
+	}
+	return score
+}
+
+func (c *candidate) score(criteria SelectionCriteria, reserve models.Amount, around population, weights Weights) (score points) {
 	wishes := criteria.Preferences
-	score, total := Score{Parts: map[string]float64{}}, int64(0)
-	add := func(wished bool, name string, value, weight float64) {
+	add := func(wished bool, p part, value, weight float64) {
 		if wished {
-			score.Parts[name] = value
-			total += worth(value, weight)
+			score.asked[p], score.parts[p] = true, value
+			score.total += worth(value, weight)
 		}
 	}
 	if !criteria.IgnoreLoad {
-		add(true, "load", load(wishes.Strategy, c.Sessions, c.Limit(), c.Reserved.Plus(reserve)), weights.Load)
+		limit := models.Amount{} // which reading takes time, and which only one strategy asks for
+		if wishes.Strategy == models.StrategyBinPack {
+			limit = c.room()
+		}
+		add(true, partLoad, load(wishes.Strategy, c.Sessions, limit, c.Reserved.Plus(reserve)), weights.Load)
 	}
-	add(len(wishes.Regions) > 0, "region", whether(slices.Contains(wishes.Regions, c.Region)), weights.PreferredRegion)
-	add(len(wishes.Clusters) > 0, "cluster", whether(slices.Contains(wishes.Clusters, c.ClusterID)), weights.PreferredCluster)
+	add(len(wishes.Regions) > 0, partRegion, whether(slices.Contains(wishes.Regions, c.Region)), weights.PreferredRegion)
+	add(len(wishes.Clusters) > 0, partCluster, whether(slices.Contains(wishes.Clusters, c.ClusterID)), weights.PreferredCluster)
 	switch wishes.SpreadOver {
 	case models.SpreadRegion:
-		add(true, "spread", fewer(around.byRegion[c.Region]), weights.Spread)
+		add(true, partSpread, fewer(around.byRegion[c.Region]), weights.Spread)
 	case models.SpreadCluster:
-		add(true, "spread", fewer(around.byCluster[c.ClusterID]), weights.Spread)
+		add(true, partSpread, fewer(around.byCluster[c.ClusterID]), weights.Spread)
 	}
-	add(wishes.HomeAgent != "", "home", whether(wishes.Homes(c.Agent)), weights.Home)
-	add(criteria.UserID != "", "antiAffinity", fewer(c.userSessions), weights.UserAntiAffinity)
-	add(wishes.Image != "", "image", whether(c.HoldsImage(wishes.Image)), weights.Image)
-	score.Total = float64(total) / billion
+	add(wishes.HomeAgent != "", partHome, whether(wishes.Homes(c.Agent)), weights.Home)
+	add(criteria.UserID != "", partAntiAffinity, fewer(c.userSessions), weights.UserAntiAffinity)
+	add(wishes.Image != "", partImage, whether(c.HoldsImage(wishes.Image)), weights.Image)
 	return score
 }
 

@@ -52,8 +52,7 @@ func (p *picture) best(criteria SelectionCriteria, at Circumstances) int32 {
 	able := s.able()
 	wishes := criteria.Preferences
 	if home, known := p.number[wishes.HomeAgent]; known && able.has(home) && s.ordering.at[home] != absent && s.reachable(home) {
-		score := s.score(home, s.criteria, s.at)
-		s.best, s.total = home, worth(score.Total, 1)
+		s.best, s.total = home, s.score(home, s.criteria, s.at).total
 	}
 	if wishes.HomeAgent != "" && wishes.HomeStore != "" {
 		s.wish(p.weights.Home, []string{wishes.HomeStore}, func(store string) agentSet { return p.stores[store] })

@@ -24,8 +24,14 @@ func explain(candidates []candidate, criteria SelectionCriteria, since time.Time
 // verdicts are those of a ranking.
 func verdicts(best []ranked, rejected []Verdict) []Verdict {
 	all := make([]Verdict, 0, len(best)+len(rejected))
+	scores := map[points]*Score{} // most agents of a fleet are alike
 	for _, c := range best {
-		all = append(all, Verdict{AgentID: c.ID, Score: &c.score})
+		score, known := scores[c.points]
+		if !known {
+			score = c.points.score()
+			scores[c.points] = score
+		}
+		all = append(all, Verdict{AgentID: c.ID, Score: score})
 	}
 	return append(all, rejected...)
 }
