@@ -48,8 +48,12 @@ func (at Circumstances) connected(agent *models.Agent) bool {
 // Choice is the agent that was chosen.
 type Choice struct {
 	Agent *AgentInfo
-	Score Score
+
+	points points
 }
+
+// Score is how good the agent is.
+func (c Choice) Score() *Score { return c.points.score() }
 
 // Replace makes agents that were read from a time on the picture of the fleet,
 // unless it has a later one. What is held stays held. Decisions go on while the
@@ -93,8 +97,8 @@ func (f *Fleet) Best(criteria SelectionCriteria, at Circumstances) (choice Choic
 	if number == none {
 		return Choice{}, false
 	}
-	agent, points := f.picture.agents[number], f.picture.score(number, criteria, at)
-	return Choice{Agent: candidate{Agent: agent, connected: at.connected(&agent)}.info(), Score: *points.score()}, true
+	agent := &f.picture.agents[number]
+	return Choice{Agent: candidate{Agent: *agent, connected: at.connected(agent)}.info(), points: f.picture.score(number, criteria, at)}, true
 }
 
 // Explain gives a verdict on every agent: the fit ones with their scores, best

@@ -53,7 +53,7 @@ func TestTheFleetChoosesAsRankDoes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var candidates []candidate
 		kinds := agentsOf(now).Draw(t, "kinds")
-		for copied := range rapid.SampledFrom([]int{1, 1, 7, 40}).Draw(t, "copies") {
+		for copied := range rapid.SampledFrom([]int{1, 1, 7, 80}).Draw(t, "copies") {
 			for i, c := range kinds {
 				c.ID = fmt.Sprint("agent-", copied*len(kinds)+i)
 				candidates = append(candidates, c)
@@ -126,8 +126,8 @@ func TestTheFleetChoosesAsRankDoes(t *testing.T) {
 					t.Fatalf("%s is worth %+v, and %s %+v", id, best[i].points, best[0].ID, best[0].points)
 				}
 				score := best[i].points.score()
-				if choice.Score.Total != score.Total || !maps.Equal(choice.Score.Parts, score.Parts) {
-					t.Fatalf("%s is worth %+v, and the choice says %+v", id, score, choice.Score)
+				if told := choice.Score(); told.Total != score.Total || !maps.Equal(told.Parts, score.Parts) {
+					t.Fatalf("%s is worth %+v, and the choice says %+v", id, score, told)
 				}
 				fleet.Hold(id, want.reserves())
 				add(id, want.reserves(), 1)
@@ -149,7 +149,7 @@ func TestTheFleetBearsASettleWithoutAHold(t *testing.T) {
 	for _, strategy := range []models.Strategy{models.StrategyLeastLoaded, models.StrategyBinPack} {
 		for range 2 {
 			choice, found := fleet.Best(SelectionCriteria{Preferences: models.Preferences{Strategy: strategy}}, Circumstances{Since: now})
-			if !found || !(choice.Score.Total >= 0 && choice.Score.Total <= 1) {
+			if !found || !(choice.Score().Total >= 0 && choice.Score().Total <= 1) {
 				t.Errorf("%s: %+v, %v", strategy, choice, found)
 			}
 			fleet.Settle("a", models.Amount{Sessions: 3, CPU: 1000}, time.Time{})
@@ -159,31 +159,33 @@ func TestTheFleetBearsASettleWithoutAHold(t *testing.T) {
 
 func TestTheFleetSpreadsEqualAgents(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
-	var candidates []candidate
-	for i := range 200 {
-		candidates = append(candidates, idle(fmt.Sprint("agent-", i), now, func(c *candidate) {
-			if i%40 == 7 {
-				c.Region = "rare"
-			}
-		}))
-	}
-	fleet := NewFleet(DefaultWeights())
-	fleet.Replace(agentsIn(candidates), now)
-	for region, want := range map[string]struct{ agents, least int }{"": {200, 1}, "rare": {5, 160}} {
-		chosen := map[string]int{}
-		for i := range 1000 {
-			choice, found := fleet.Best(SelectionCriteria{Region: region, SessionID: fmt.Sprint("session-", i)}, Circumstances{Since: now})
-			if !found {
-				t.Fatal("none is fit")
-			}
-			chosen[choice.Agent.AgentID]++
+	for _, agents := range []int{200, 2000} { // in a large fleet a part of it is drawn first
+		var candidates []candidate
+		for i := range agents {
+			candidates = append(candidates, idle(fmt.Sprint("agent-", i), now, func(c *candidate) {
+				if i%(agents/5) == 7 {
+					c.Region = "rare"
+				}
+			}))
 		}
-		least := 1000
-		for _, count := range chosen {
-			least = min(least, count)
-		}
-		if len(chosen) < want.agents*9/10 || least < want.least {
-			t.Errorf("region %q: of 1000 sessions %d agents would get at least %d", region, len(chosen), least)
+		fleet := NewFleet(DefaultWeights())
+		fleet.Replace(agentsIn(candidates), now)
+		for region, want := range map[string]struct{ agents, least int }{"": {agents, 1}, "rare": {5, 16 * agents / 20}} {
+			chosen := map[string]int{}
+			for i := range 5 * agents {
+				choice, found := fleet.Best(SelectionCriteria{Region: region, SessionID: fmt.Sprint("session-", i)}, Circumstances{Since: now})
+				if !found {
+					t.Fatal("none is fit")
+				}
+				chosen[choice.Agent.AgentID]++
+			}
+			least := 5 * agents
+			for _, count := range chosen {
+				least = min(least, count)
+			}
+			if len(chosen) < want.agents*9/10 || least < want.least {
+				t.Errorf("region %q of %d agents: of %d sessions %d agents would get at least %d", region, agents, 5*agents, len(chosen), least)
+			}
 		}
 	}
 }

@@ -7,6 +7,10 @@ import "github.com/streamspace/streamspace/models"
 // long as looking at every agent.
 const orderings = 64
 
+// kinds bounds for how many kinds of sessions a picture keeps which agents may
+// take them.
+const kinds = 256
+
 // picture is what is known of all agents, by their numbers in it, in a form
 // that finds those that have something in common without a look at each.
 type picture struct {
@@ -28,6 +32,10 @@ type picture struct {
 
 	regions, clusters *places
 	orderings         map[orderedBy]*ordering
+	// able are the agents for kinds of sessions, and kind is for the name of the
+	// one at hand.
+	able map[string]agentBits
+	kind []byte
 	// decisions counts those made on the picture, all has every agent, and
 	// scratch is for the decision at hand.
 	decisions int64
@@ -40,7 +48,7 @@ type label struct{ key, value string }
 // newPicture makes a picture of agents, which it keeps.
 func newPicture(agents []models.Agent, weights Weights) *picture {
 	p := &picture{weights: weights, agents: agents, limits: make([]models.Amount, len(agents)),
-		number: make(map[string]int32, len(agents)), orderings: map[orderedBy]*ordering{}, all: newAgentBits(len(agents)),
+		number: make(map[string]int32, len(agents)), orderings: map[orderedBy]*ordering{}, able: map[string]agentBits{}, all: newAgentBits(len(agents)),
 		scratch: agentScratch{agents: len(agents)}}
 	platforms, labels, keys := map[string][]int32{}, map[label][]int32{}, map[string][]int32{}
 	having, images, stores := map[string][]int32{}, map[string][]int32{}, map[string][]int32{}
@@ -75,8 +83,8 @@ func newPicture(agents []models.Agent, weights Weights) *picture {
 	p.stores = setsOf(stores, len(agents))
 	p.regions, p.clusters = newPlaces(regions, len(agents)), newPlaces(clusters, len(agents))
 	for i := range agents {
-		p.regions.add(agents[i].Region, agents[i].Sessions)
-		p.clusters.add(agents[i].ClusterID, agents[i].Sessions)
+		p.regions.add(int32(i), agents[i].Sessions)
+		p.clusters.add(int32(i), agents[i].Sessions)
 	}
 	return p
 }
@@ -94,8 +102,8 @@ func (p *picture) take(number int32, amount models.Amount) {
 	agent := &p.agents[number]
 	agent.Reserved = agent.Reserved.Plus(amount)
 	agent.Sessions += int(amount.Sessions)
-	p.regions.add(agent.Region, int(amount.Sessions))
-	p.clusters.add(agent.ClusterID, int(amount.Sessions))
+	p.regions.add(number, int(amount.Sessions))
+	p.clusters.add(number, int(amount.Sessions))
 	for _, o := range p.orderings {
 		o.update(p, number)
 	}
@@ -103,13 +111,11 @@ func (p *picture) take(number int32, amount models.Amount) {
 
 // score says what an agent is worth to a session.
 func (p *picture) score(number int32, criteria SelectionCriteria, at Circumstances) points {
-	agent := p.agents[number]
-	around := population{
-		byRegion:  map[string]int{agent.Region: p.regions.of[number].sessions},
-		byCluster: map[string]int{agent.ClusterID: p.clusters.of[number].sessions},
+	one := candidate{Agent: p.agents[number], limit: &p.limits[number]}
+	if criteria.UserID != "" {
+		one.userSessions = at.User.onNumber(p, number)
 	}
-	one := candidate{Agent: agent, limit: &p.limits[number], userSessions: at.User.on(agent.ID)}
-	return one.score(criteria, criteria.reserves(), around, p.weights)
+	return one.score(criteria, criteria.reserves(), neighbours{p.regions.of[number].sessions, p.clusters.of[number].sessions}, p.weights)
 }
 
 // ordering gives the agents that have room, the best load first.

@@ -328,7 +328,7 @@ func (p *placer) best(one *placing, at Circumstances) *AgentInfo {
 	if !found {
 		return nil
 	}
-	chosen := Verdict{AgentID: choice.Agent.AgentID, Score: &choice.Score}
+	chosen := Verdict{AgentID: choice.Agent.AgentID, Score: choice.Score()}
 	one.verdicts = []Verdict{chosen}
 	if agents := p.fleet.size(); agents > explained {
 		one.verdicts = append(one.verdicts, p.next(one.criteria, at, chosen)...)
@@ -352,7 +352,7 @@ func (p *placer) next(criteria SelectionCriteria, at Circumstances, chosen Verdi
 		if !found {
 			break
 		}
-		all = append(all, Verdict{AgentID: choice.Agent.AgentID, Score: &choice.Score})
+		all = append(all, Verdict{AgentID: choice.Agent.AgentID, Score: choice.Score()})
 		criteria.Avoid = append(criteria.Avoid, choice.Agent.AgentID)
 	}
 	return all

@@ -39,9 +39,9 @@ func (p *places) agentsOf(name string) agentSet {
 	return agentSet{}
 }
 
-// add counts more sessions in a place, or fewer.
-func (p *places) add(name string, sessions int) {
-	one := p.named[name]
+// add counts more sessions where an agent is, or fewer.
+func (p *places) add(number int32, sessions int) {
+	one := p.of[number]
 	one.sessions += sessions
 	for ; one.at+1 < len(p.order) && p.order[one.at+1].sessions < one.sessions; one.at++ {
 		p.shift(p.order[one.at+1], one.at)

@@ -44,7 +44,7 @@ type ranked struct {
 // other one is not fit, by id. It is a pure function: the order of candidates
 // means nothing, and heartbeats older than since are not recent.
 func rank(candidates []candidate, criteria SelectionCriteria, since time.Time, weights Weights) (best []ranked, rejected []Verdict) {
-	requirements, around := criteria.requirements(), populationOf(candidates)
+	requirements, all := criteria.requirements(), populationOf(candidates)
 	for i := range candidates {
 		c := &candidates[i]
 		sight := models.Sight{Connected: c.connected || criteria.AllowDisconnected, Since: since, Failing: c.failing}
@@ -52,7 +52,7 @@ func rank(candidates []candidate, criteria SelectionCriteria, since time.Time, w
 			rejected = append(rejected, Verdict{AgentID: c.ID, Rejections: rejections})
 		} else {
 			best = append(best, ranked{candidate: c, tie: tie(criteria.SessionID, c.ID),
-				points: c.score(criteria, requirements.Reserve, around, weights)})
+				points: c.score(criteria, requirements.Reserve, all.around(&c.Agent), weights)})
 		}
 	}
 	slices.SortFunc(best, func(a, b ranked) int {

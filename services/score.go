@@ -22,6 +22,13 @@ type population struct {
 	byRegion, byCluster map[string]int
 }
 
+// neighbours counts the live sessions in an agent's region and cluster.
+type neighbours struct{ region, cluster int }
+
+func (p population) around(agent *models.Agent) neighbours {
+	return neighbours{p.byRegion[agent.Region], p.byCluster[agent.ClusterID]}
+}
+
 func populationOf(candidates []candidate) population {
 	all := population{byRegion: map[string]int{}, byCluster: map[string]int{}}
 	for _, c := range candidates {
@@ -68,7 +75,7 @@ func (p *points) score() *Score {
 	return score
 }
 
-func (c *candidate) score(criteria SelectionCriteria, reserve models.Amount, around population, weights Weights) (score points) {
+func (c *candidate) score(criteria SelectionCriteria, reserve models.Amount, around neighbours, weights Weights) (score points) {
 	wishes := criteria.Preferences
 	add := func(wished bool, p part, value, weight float64) {
 		if wished {
@@ -87,9 +94,9 @@ func (c *candidate) score(criteria SelectionCriteria, reserve models.Amount, aro
 	add(len(wishes.Clusters) > 0, partCluster, whether(slices.Contains(wishes.Clusters, c.ClusterID)), weights.PreferredCluster)
 	switch wishes.SpreadOver {
 	case models.SpreadRegion:
-		add(true, partSpread, fewer(around.byRegion[c.Region]), weights.Spread)
+		add(true, partSpread, fewer(around.region), weights.Spread)
 	case models.SpreadCluster:
-		add(true, partSpread, fewer(around.byCluster[c.ClusterID]), weights.Spread)
+		add(true, partSpread, fewer(around.cluster), weights.Spread)
 	}
 	add(wishes.HomeAgent != "", partHome, whether(wishes.Homes(c.Agent)), weights.Home)
 	add(criteria.UserID != "", partAntiAffinity, fewer(c.userSessions), weights.UserAntiAffinity)

@@ -1,7 +1,9 @@
 package services
 
 import (
+	"math/bits"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/streamspace/streamspace/models"
 )
@@ -49,9 +51,9 @@ func (p *picture) best(criteria SelectionCriteria, at Circumstances) int32 {
 		s.chance = rand.Uint64()
 	}
 	p.scratch.used = 0
-	able := s.able()
+	able := s.left(s.able())
 	wishes := criteria.Preferences
-	if home, known := p.number[wishes.HomeAgent]; known && able.has(home) && s.ordering.at[home] != absent && s.reachable(home) {
+	if home, known := p.number[wishes.HomeAgent]; known && able.has(home) && s.ordering.of[home].level != absent && s.reachable(home) {
 		s.best, s.total = home, s.score(home, s.criteria, s.at).total
 	}
 	if wishes.HomeAgent != "" && wishes.HomeStore != "" {
@@ -83,12 +85,46 @@ func (p *picture) best(criteria SelectionCriteria, at Circumstances) int32 {
 	return s.best
 }
 
-// able are the agents that may take the session, as far as that does not change
-// from one session to the next.
+// able are the agents that may take such a session at all. They are found once
+// for each kind of session, and must not be changed.
 func (s *search) able() agentBits {
+	p := s.picture
+	if !s.criteria.restricts() {
+		return p.all
+	}
+	p.kind = s.criteria.appendKind(p.kind[:0])
+	able, known := p.able[string(p.kind)]
+	if !known {
+		if len(p.able) == kinds {
+			clear(p.able) // those that are asked for come back
+		}
+		able = s.findAble()
+		p.able[string(p.kind)] = able
+	}
+	return able
+}
+
+// left leaves out the agents that are not to be tried with this session now.
+func (s *search) left(able agentBits) agentBits {
+	if len(s.criteria.Avoid) == 0 && len(s.at.Failing) == 0 {
+		return able
+	}
+	left := s.scratch.take()
+	copy(left, able)
+	for _, agentID := range s.criteria.Avoid {
+		s.drop(left, agentID)
+	}
+	for agentID, failing := range s.at.Failing {
+		if failing {
+			s.drop(left, agentID)
+		}
+	}
+	return left
+}
+
+func (s *search) findAble() agentBits {
 	p, c := s.picture, s.criteria
-	able := p.scratch.take()
-	copy(able, p.all)
+	able := slices.Clone(p.all)
 	if c.Platform != "" {
 		s.keep(able, p.platforms[c.Platform])
 	}
@@ -123,14 +159,6 @@ func (s *search) able() agentBits {
 		p.having[need.Command].removeFrom(lacking)
 		agentSet{large: lacking}.removeFrom(able)
 		p.scratch.giveBack(1)
-	}
-	for _, agentID := range c.Avoid {
-		s.drop(able, agentID)
-	}
-	for agentID, failing := range s.at.Failing {
-		if failing {
-			s.drop(able, agentID)
-		}
 	}
 	return able
 }
@@ -215,40 +243,90 @@ func (s *search) spread(p *place) int64 { return worth(fewer(p.sessions), s.weig
 // byUser parts agents by how many sessions the user has there.
 func (s *search) byUser(among agentBits, sum int64) {
 	if s.user == nil {
-		s.byLoad(among, sum)
+		s.byLoad(among, nil, sum)
 		return
 	}
-	part := s.scratch.take()
+	some := s.scratch.take()
 	defer s.scratch.giveBack(1)
-	if part.differ(among, s.user.some) > 0 {
-		s.byLoad(part, sum+worth(1, s.weights.UserAntiAffinity))
+	clear(some)
+	for _, there := range s.user.there {
+		some.add(there.number)
 	}
-	for count, those := range s.user.byCount {
-		if those != nil && part.meet(among, those) > 0 {
-			s.byLoad(part, sum+worth(fewer(count), s.weights.UserAntiAffinity))
+	s.byLoad(among, some, sum+worth(1, s.weights.UserAntiAffinity))
+	for i := range s.user.there {
+		there := s.user.there[(uint64(i)+s.chance)%uint64(len(s.user.there))]
+		if among.has(there.number) && s.ordering.of[there.number].level != absent {
+			s.visit(there.number, sum+worth(fewer(there.count), s.weights.UserAntiAffinity), 0)
 		}
 	}
 }
 
-// byLoad looks for the best agent among some that are equally good otherwise,
-// except for the place that they are in.
-func (s *search) byLoad(among agentBits, sum int64) {
+// byLoad looks for the best agent among some, without others, that are equally
+// good otherwise, except for the place that they are in.
+func (s *search) byLoad(among, without agentBits, sum int64) {
 	part := s.scratch.take()
 	defer s.scratch.giveBack(1)
 	for i := range s.ordering.levels {
-		l := &s.ordering.levels[i]
+		l := s.ordering.level(i)
 		switch {
-		case l.best == 0:
+		case l.size == 0:
 			continue
 		case !s.better(sum + l.most + s.mostSpread()):
 			return
+		case s.places == nil && len(among) > exact:
+			s.lookAround(among, without, l.members, sum, l.most)
+			continue
 		}
-		if count := part.meet(among, l.members); count > few && s.places != nil {
+		count := part.meet(among, l.members)
+		if without != nil {
+			count = part.differ(part, without)
+		}
+		if count > few && s.places != nil {
 			s.byPlace(part, sum, l.most)
 		} else {
 			s.look(part, count, sum, l.most)
 		}
 	}
+}
+
+// exact is how many words of agents are counted, so that each of those that are
+// equally good is as likely. Of more, a word is drawn.
+const exact = 8
+
+// lookAround is look for those of one level that are among some and not without
+// others. It begins at a word by chance, and mostly ends there.
+func (s *search) lookAround(among, without, members agentBits, sum, most int64) {
+	begin := int(s.chance % uint64(len(among)))
+	for i := range among {
+		at := begin + i
+		if at >= len(among) {
+			at -= len(among)
+		}
+		word := among[at] & members[at]
+		if without != nil {
+			word &^= without[at]
+		}
+		if word != 0 && !s.lookAtWord(at, word, sum, most) {
+			return
+		}
+	}
+}
+
+// lookAtWord looks at the agents of a word, and tells whether a better one is
+// still possible.
+func (s *search) lookAtWord(at int, word uint64, sum, most int64) bool {
+	after := word
+	for range (s.chance >> 32) % uint64(bits.OnesCount64(word)) {
+		after &= after - 1
+	}
+	for _, part := range [...]uint64{after, word ^ after} {
+		for ; part != 0; part &= part - 1 {
+			if !s.visit(int32(at*64+bits.TrailingZeros64(part)), sum, most) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // few is how many agents are sooner looked at than told apart by place.
@@ -279,16 +357,19 @@ func (s *search) look(among agentBits, count int, sum, most int64) {
 		return
 	}
 	most += s.mostSpread()
-	among.from(int(s.chance%uint64(count)), func(number int32) bool {
-		load := s.ordering.worth[number]
-		if s.places != nil {
-			load += s.spread(s.places.of[number])
-		}
-		if s.better(sum+load) && s.reachable(number) {
-			s.best, s.total = number, sum+load
-		}
-		return s.better(sum + most)
-	})
+	among.from(int(s.chance%uint64(count)), func(number int32) bool { return s.visit(number, sum, most) })
+}
+
+// visit looks at one agent, and tells whether a better one is still possible.
+func (s *search) visit(number int32, sum, most int64) bool {
+	load := s.ordering.of[number].worth
+	if s.places != nil {
+		load += s.spread(s.places.of[number])
+	}
+	if s.better(sum+load) && s.reachable(number) {
+		s.best, s.total = number, sum+load
+	}
+	return s.better(sum + most)
 }
 
 // better tells whether a total is higher than that of the best agent so far.

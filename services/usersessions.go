@@ -1,14 +1,24 @@
 package services
 
+import (
+	"cmp"
+	"slices"
+)
+
 // UserSessions are where the live sessions of one user are. Not safe for
 // concurrent use.
 type UserSessions struct {
 	byAgent map[string]int
 	// of is the picture that the following are the numbers of: the agents with
-	// some sessions of the user, and by how many.
-	of      *picture
-	some    agentBits
-	byCount []agentBits
+	// some sessions of the user, in their order.
+	of    *picture
+	there []userAgent
+}
+
+// userAgent is an agent with so many sessions of the user.
+type userAgent struct {
+	number int32
+	count  int
 }
 
 // NewUserSessions makes them of the counts by agent, which it keeps.
@@ -17,14 +27,8 @@ func NewUserSessions(byAgent map[string]int) *UserSessions { return &UserSession
 // Add counts one more session on an agent.
 func (u *UserSessions) Add(agentID string) {
 	u.byAgent[agentID]++
-	if u.of == nil {
-		return
-	}
-	if number, known := u.of.number[agentID]; known {
-		if count := u.byAgent[agentID]; count > 1 {
-			u.byCount[count-1].remove(number)
-		}
-		u.put(number, u.byAgent[agentID])
+	if u.of != nil {
+		u.put(agentID)
 	}
 }
 
@@ -35,26 +39,45 @@ func (u *UserSessions) on(agentID string) int {
 	return u.byAgent[agentID]
 }
 
+// onNumber is on for an agent of a picture.
+func (u *UserSessions) onNumber(p *picture, number int32) int {
+	if u == nil {
+		return 0
+	}
+	u.see(p)
+	if at, some := u.find(number); some {
+		return u.there[at].count
+	}
+	return 0
+}
+
 // see makes them known by the numbers of a picture.
 func (u *UserSessions) see(p *picture) {
 	if u.of == p {
 		return
 	}
-	u.of, u.some, u.byCount = p, newAgentBits(len(p.agents)), nil
+	u.of, u.there = p, u.there[:0]
 	for agentID, count := range u.byAgent {
-		if number, known := p.number[agentID]; known && count > 0 {
-			u.put(number, count)
+		if count > 0 {
+			u.put(agentID)
 		}
 	}
 }
 
-func (u *UserSessions) put(number int32, count int) {
-	for len(u.byCount) <= count {
-		u.byCount = append(u.byCount, nil)
+func (u *UserSessions) put(agentID string) {
+	number, known := u.of.number[agentID]
+	if !known {
+		return
 	}
-	if u.byCount[count] == nil {
-		u.byCount[count] = newAgentBits(len(u.of.agents))
+	there := userAgent{number, u.byAgent[agentID]}
+	at, already := u.find(number)
+	if already {
+		u.there[at] = there
+		return
 	}
-	u.byCount[count].add(number)
-	u.some.add(number)
+	u.there = slices.Insert(u.there, at, there)
+}
+
+func (u *UserSessions) find(number int32) (at int, found bool) {
+	return slices.BinarySearchFunc(u.there, number, func(a userAgent, number int32) int { return cmp.Compare(a.number, number) })
 }
