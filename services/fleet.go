@@ -19,6 +19,8 @@ type Fleet struct {
 	// the picture has them.
 	held   map[string]models.Amount
 	readAt time.Time
+	// looked has room for what Explain looks at, as it is asked for each session.
+	looked []candidate
 }
 
 // NewFleet makes a Fleet without agents. The weights must be valid.
@@ -102,16 +104,24 @@ func (f *Fleet) Best(criteria SelectionCriteria, at Circumstances) (choice Choic
 }
 
 // Explain gives a verdict on every agent: the fit ones with their scores, best
-// first, then the others by id. It takes a time in proportion to the fleet.
+// first, then the others by id. It takes a time in proportion to the fleet, in
+// which nothing else is decided.
 func (f *Fleet) Explain(criteria SelectionCriteria, at Circumstances) []Verdict {
-	return explain(f.candidates(at), criteria, at.Since, f.weights)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.looked = f.look(f.looked[:0], at)
+	return explain(f.looked, criteria, at.Since, f.weights)
 }
 
 // candidates gives the agents with what is known of each.
 func (f *Fleet) candidates(at Circumstances) []candidate {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	list := make([]candidate, 0, len(f.picture.agents))
+	return f.look(make([]candidate, 0, len(f.picture.agents)), at)
+}
+
+// look appends the agents with what is known of each. The lock is held.
+func (f *Fleet) look(list []candidate, at Circumstances) []candidate {
 	for i := range f.picture.agents {
 		agent := &f.picture.agents[i]
 		list = append(list, candidate{Agent: *agent, limit: &f.picture.limits[i], connected: at.connected(agent),

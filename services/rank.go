@@ -35,7 +35,7 @@ func (c *candidate) room() models.Amount {
 // ranked is a candidate that can take the session.
 type ranked struct {
 	*candidate
-	points points
+	*points
 	// tie decides among equal scores.
 	tie uint64
 }
@@ -45,18 +45,19 @@ type ranked struct {
 // means nothing, and heartbeats older than since are not recent.
 func rank(candidates []candidate, criteria SelectionCriteria, since time.Time, weights Weights) (best []ranked, rejected []Verdict) {
 	requirements, all := criteria.requirements(), populationOf(candidates)
+	best, scores := make([]ranked, 0, len(candidates)), make([]points, len(candidates))
 	for i := range candidates {
 		c := &candidates[i]
 		sight := models.Sight{Connected: c.connected || criteria.AllowDisconnected, Since: since, Failing: c.failing}
 		if rejections := requirements.RejectWithin(c.Agent, c.room(), sight); len(rejections) > 0 {
 			rejected = append(rejected, Verdict{AgentID: c.ID, Rejections: rejections})
 		} else {
-			best = append(best, ranked{candidate: c, tie: tie(criteria.SessionID, c.ID),
-				points: c.score(criteria, requirements.Reserve, all.around(&c.Agent), weights)})
+			scores[i] = c.score(criteria, requirements.Reserve, all.around(&c.Agent), weights)
+			best = append(best, ranked{candidate: c, points: &scores[i], tie: tie(criteria.SessionID, c.ID)})
 		}
 	}
 	slices.SortFunc(best, func(a, b ranked) int {
-		return cmp.Or(cmp.Compare(b.points.total, a.points.total), cmp.Compare(a.tie, b.tie), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(b.total, a.total), cmp.Compare(a.tie, b.tie), cmp.Compare(a.ID, b.ID))
 	})
 	slices.SortFunc(rejected, func(a, b Verdict) int { return cmp.Compare(a.AgentID, b.AgentID) })
 	return best, rejected

@@ -26,10 +26,10 @@ func verdicts(best []ranked, rejected []Verdict) []Verdict {
 	all := make([]Verdict, 0, len(best)+len(rejected))
 	scores := map[points]*Score{} // most agents of a fleet are alike
 	for _, c := range best {
-		score, known := scores[c.points]
+		score, known := scores[*c.points]
 		if !known {
 			score = c.points.score()
-			scores[c.points] = score
+			scores[*c.points] = score
 		}
 		all = append(all, Verdict{AgentID: c.ID, Score: score})
 	}
