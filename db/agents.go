@@ -114,6 +114,9 @@ func (d *Database) ConnectAgent(ctx context.Context, agentID string, now time.Ti
 			agentID, epoch, next, d.at(now)); err != nil {
 			return err
 		}
+		if err := t.sessionsReached(ctx, agentID); err != nil {
+			return err
+		}
 		return d.recordAgent(ctx, t, agentID, status, next, "connected", now)
 	})
 	return epoch, err
@@ -134,6 +137,9 @@ func (d *Database) DisconnectAgent(ctx context.Context, agentID string, epoch in
 		}
 		if _, err := t.exec(ctx, `UPDATE agents SET status = $2, connected = false, updated_at = $3 WHERE id = $1`,
 			agentID, next, d.at(now)); err != nil {
+			return err
+		}
+		if err := t.sessionsReached(ctx, agentID); err != nil {
 			return err
 		}
 		return d.recordAgent(ctx, t, agentID, status, next, "disconnected", now)
@@ -248,6 +254,37 @@ func (d *Database) Agent(ctx context.Context, agentID string) (models.Agent, err
 		return agent, fmt.Errorf("read agent: %w", outage(err))
 	}
 	return agent, nil
+}
+
+// Contacts tells of those of the agents that are registered what is known of the
+// way to them.
+func (d *Database) Contacts(ctx context.Context, agentIDs []string) (map[string]models.Contact, error) {
+	if len(agentIDs) == 0 {
+		return nil, nil
+	}
+	condition, arg, err := d.oneOf("id", "$1", agentIDs)
+	if err != nil {
+		return nil, fmt.Errorf("read contacts of agents: %w", err)
+	}
+	type row struct {
+		id string
+		models.Contact
+	}
+	rows, err := queryAll(ctx, d, "read contacts of agents", func(s scanner) (r row, err error) {
+		return r, s.Scan(&r.id, &r.Connected, optionalTime{&r.LastHeartbeat})
+	}, `SELECT id, connected, last_heartbeat FROM agents WHERE `+condition, arg)
+	contacts := make(map[string]models.Contact, len(rows))
+	for _, row := range rows {
+		contacts[row.id] = row.Contact
+	}
+	return contacts, err
+}
+
+// sessionsReached notes that what is seen of the agent's sessions has changed.
+func (t *tx) sessionsReached(ctx context.Context, agentID string) error {
+	ids, err := t.texts(ctx, `SELECT id FROM sessions WHERE agent_id = $1 AND `+live, agentID)
+	t.changed = append(t.changed, ids...)
+	return err
 }
 
 // agentFilter restricts agentTables with the parameters $1 to $4.

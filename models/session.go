@@ -147,6 +147,10 @@ type Session struct {
 	// those of LossWindow before the last one.
 	Losses []Loss `json:"losses,omitempty" doc:"times that its agent no longer had it and it was begun again, as far as they are remembered"`
 
+	// Unreachable is set while its agent is away. It is not kept with the session,
+	// but found out when somebody asks.
+	Unreachable *Unreachable `json:"unreachable,omitempty" doc:"set while its agent is away; what runs there keeps running"`
+
 	// Placement is what was asked of its agent, for placing it later or again.
 	Placement json.RawMessage `json:"-"`
 	// UserID owns the session; User is that user's name.

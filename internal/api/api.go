@@ -74,14 +74,15 @@ func New(config Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	observer := observer{database: config.Database, now: config.Now}
 	routes := newRouter(config.Version, config.Auth, config.Logger)
 	document := &documentHandler{}
 	for _, resource := range []interface{ register(*router) }{
-		&sessionRoutes{database: config.Database, sessions: config.Sessions},
+		&sessionRoutes{database: config.Database, sessions: config.Sessions, observer: observer},
 		&activityRoutes{database: config.Database, activity: config.Activity},
 		&streamRoutes{database: config.Database, auth: config.Auth, hub: config.Hub, broker: config.Broker, activity: config.Activity,
 			origins: origins, public: config.PublicURL, metrics: metrics, logger: config.Logger},
-		&eventRoutes{database: config.Database, auth: config.Auth, feed: config.Feed, shutdown: config.Shutdown,
+		&eventRoutes{database: config.Database, observer: observer, auth: config.Auth, feed: config.Feed, shutdown: config.Shutdown,
 			poll: config.EventsPoll, ping: config.EventsPing, logger: config.Logger},
 		&templateRoutes{database: config.Database},
 		&agentRoutes{database: config.Database, auth: config.Auth, hub: config.Hub, broker: config.Broker,

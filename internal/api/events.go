@@ -35,6 +35,7 @@ const (
 // eventRoutes tell users of changes as they happen.
 type eventRoutes struct {
 	database *db.Database
+	observer observer
 	auth     *auth.Authenticator
 	feed     *services.Feed
 	shutdown context.Context
@@ -53,7 +54,7 @@ func (e *eventRoutes) register(r *router) {
 		"Watch the caller's sessions")
 	watch.Description = "Server-sent events. `snapshot` comes first, with data {sessions: […]}: every session of " +
 		"the caller that has not ended; a later one replaces all that was known. `session` follows " +
-		"for each change, with the session as it is now; changes in quick succession may come as one. " +
+		"for each change, with the session as it is now; changes in quick succession may come as one, and when its agent goes away or comes back. " +
 		"A comment comes every 15 seconds, so that silence means a dead connection."
 	watch.Responses = map[string]*huma.Response{"200": answer("The stream, which has no end of its own.", "text/event-stream")}
 	r.raw(watch, long(e.serve))
@@ -147,7 +148,7 @@ func (w *watcher) sessions(ctx context.Context) ([]models.Session, error) {
 		}
 		sessions = append(sessions, items...)
 		if next == "" {
-			return sessions, queuePlaces(ctx, w.routes.database, pointers(sessions)...)
+			return sessions, w.routes.observer.complete(ctx, pointers(sessions)...)
 		}
 		page.Cursor = next
 	}
@@ -177,7 +178,7 @@ func (w *watcher) hinted(ctx context.Context, sessionID string) error {
 	if session.UserID != w.user.ID {
 		return nil
 	}
-	if err := queuePlaces(ctx, w.routes.database, &session); err != nil {
+	if err := w.routes.observer.complete(ctx, &session); err != nil {
 		return err
 	}
 	return w.tell(session)
@@ -222,7 +223,7 @@ func (w *watcher) tell(session models.Session) error {
 
 func unchanged(a, b models.Session) bool {
 	return a.UpdatedAt.Equal(b.UpdatedAt) && a.State == b.State && a.DesiredState == b.DesiredState &&
-		a.Generation == b.Generation && a.Reason == b.Reason && a.AgentID == b.AgentID && place(a) == place(b)
+		a.Generation == b.Generation && a.Reason == b.Reason && a.AgentID == b.AgentID && place(a) == place(b) && away(a) == away(b)
 }
 
 // place is the session's in the queue, or none.
@@ -231,6 +232,14 @@ func place(session models.Session) models.QueuePlace {
 		return models.QueuePlace{}
 	}
 	return *session.Queue
+}
+
+// away says why the session's agent cannot be asked, or nothing.
+func away(session models.Session) string {
+	if session.Unreachable == nil {
+		return ""
+	}
+	return session.Unreachable.Reason
 }
 
 // event writes one event. JSON has no line breaks of its own, so it is one

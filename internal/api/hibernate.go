@@ -35,21 +35,13 @@ func (s *sessionRoutes) hibernate(ctx context.Context, input *SessionParam) (*ou
 	if _, err := visible(ctx, s.database, input.ID); err != nil {
 		return nil, err
 	}
-	session, err := s.sessions.Hibernate(ctx, input.ID, actorOf(ctx))
-	if err != nil {
-		return nil, err
-	}
-	return &output[models.Session]{Body: session}, nil
+	return s.seen(ctx)(s.sessions.Hibernate(ctx, input.ID, actorOf(ctx)))
 }
 
 func (s *sessionRoutes) wake(ctx context.Context, input *wakeInput) (*output[models.Session], error) {
 	if _, err := visible(ctx, s.database, input.ID); err != nil {
 		return nil, err
 	}
-	session, err := s.sessions.Wake(ctx, services.WakeRequest{SessionID: input.ID, Actor: actorOf(ctx),
-		Elsewhere: input.Body != nil && input.Body.Elsewhere})
-	if err != nil {
-		return nil, err
-	}
-	return &output[models.Session]{Body: session}, nil
+	return s.seen(ctx)(s.sessions.Wake(ctx, services.WakeRequest{SessionID: input.ID, Actor: actorOf(ctx),
+		Elsewhere: input.Body != nil && input.Body.Elsewhere}))
 }

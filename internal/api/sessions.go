@@ -16,6 +16,7 @@ import (
 type sessionRoutes struct {
 	database *db.Database
 	sessions *services.Sessions
+	observer observer
 }
 
 // SessionParam names a session.
@@ -133,7 +134,7 @@ func (s *sessionRoutes) launch(ctx context.Context, input *launchInput) (*launch
 	if existed {
 		status = http.StatusOK
 	}
-	if err := queuePlaces(ctx, s.database, &session); err != nil {
+	if err := s.observer.complete(ctx, &session); err != nil {
 		return nil, err
 	}
 	return &launchOutput{Status: status, Location: base + "/sessions/" + session.ID, Body: session}, nil
@@ -149,48 +150,26 @@ func (s *sessionRoutes) list(ctx context.Context, input *SessionQuery) (*listOut
 	}
 	sessions, next, err := s.database.Sessions(ctx, filter, input.page())
 	if err == nil {
-		err = queuePlaces(ctx, s.database, pointers(sessions)...)
+		err = s.observer.complete(ctx, pointers(sessions)...)
 	}
 	return listed(sessions, next, err)
 }
 
-func pointers(sessions []models.Session) []*models.Session {
-	all := make([]*models.Session, 0, len(sessions))
-	for i := range sessions {
-		all = append(all, &sessions[i])
-	}
-	return all
-}
-
-// queuePlaces tells of sessions that wait for an agent how many are before them.
-func queuePlaces(ctx context.Context, database *db.Database, sessions ...*models.Session) error {
-	var ids []string
-	for _, session := range sessions {
-		if session.Waiting() {
-			ids = append(ids, session.ID)
-		}
-	}
-	if len(ids) == 0 {
-		return nil
-	}
-	places, all, err := database.WaitingPlaces(ctx, ids)
-	for _, session := range sessions {
-		if place, waits := places[session.ID]; waits {
-			session.Queue = &models.QueuePlace{Place: place, Of: all}
-		}
-	}
-	return err
-}
-
 func (s *sessionRoutes) show(ctx context.Context, input *SessionParam) (*output[models.Session], error) {
-	session, err := visible(ctx, s.database, input.ID)
-	if err == nil {
-		err = queuePlaces(ctx, s.database, &session)
+	return s.seen(ctx)(visible(ctx, s.database, input.ID))
+}
+
+// seen makes the answer of what shows a session.
+func (s *sessionRoutes) seen(ctx context.Context) func(models.Session, error) (*output[models.Session], error) {
+	return func(session models.Session, err error) (*output[models.Session], error) {
+		if err == nil {
+			err = s.observer.complete(ctx, &session)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return &output[models.Session]{Body: session}, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	return &output[models.Session]{Body: session}, nil
 }
 
 func (s *sessionRoutes) placement(ctx context.Context, input *SessionParam) (*output[services.Explanation], error) {
@@ -221,11 +200,7 @@ func (s *sessionRoutes) stop(ctx context.Context, input *SessionParam) (*output[
 	if _, err := visible(ctx, s.database, input.ID); err != nil {
 		return nil, err
 	}
-	session, err := s.sessions.Stop(ctx, input.ID, actorOf(ctx))
-	if err != nil {
-		return nil, err
-	}
-	return &output[models.Session]{Body: session}, nil
+	return s.seen(ctx)(s.sessions.Stop(ctx, input.ID, actorOf(ctx)))
 }
 
 func (s *sessionRoutes) commands(ctx context.Context, input *sessionPageInput) (*listOutput[models.AgentCommand], error) {

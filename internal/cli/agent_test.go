@@ -21,7 +21,8 @@ type idleAgent struct {
 	done   chan struct{}
 }
 
-func connectAgent(t *testing.T, address, id, key string) {
+// connectAgent connects an idle agent, until the test ends or it is disconnected.
+func connectAgent(t *testing.T, address, id, key string) (disconnect func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	body, err := json.Marshal(wire.Register{AgentID: id, Platform: models.PlatformProcess, Region: "eu-1",
@@ -54,10 +55,12 @@ func connectAgent(t *testing.T, address, id, key string) {
 	}
 	agent := &idleAgent{socket: socket, done: make(chan struct{})}
 	go agent.serve(ctx)
-	t.Cleanup(func() {
+	disconnect = func() {
 		cancel()
 		<-agent.done
-	})
+	}
+	t.Cleanup(disconnect)
+	return disconnect
 }
 
 func (a *idleAgent) serve(ctx context.Context) {

@@ -150,7 +150,7 @@ func newSessionList(caller *caller) *cobra.Command {
 			now := time.Now()
 			var rows [][]string
 			for _, session := range sessions {
-				rows = append(rows, []string{session.ID, session.Name, session.Template, string(session.State), session.AgentID,
+				rows = append(rows, []string{session.ID, session.Name, session.Template, seen(session), session.AgentID,
 					session.User, age(now, session.CreatedAt), strings.TrimSpace(place(session) + " " + session.Reason)})
 			}
 			return table(w, []string{"ID", "NAME", "TEMPLATE", "STATE", "AGENT", "USER", "AGE", "REASON"}, rows)
@@ -195,9 +195,29 @@ func place(session client.Session) string {
 	return fmt.Sprintf(" (%d of %d)", session.Queue.Place, session.Queue.Of)
 }
 
+// seen is the session's state, as far as it can be seen.
+func seen(session client.Session) string {
+	if session.Unreachable != nil {
+		return string(session.State) + " (unreachable)"
+	}
+	return string(session.State)
+}
+
+// away says why the session cannot be reached, since when, and what that means.
+func away(session client.Session) string {
+	if session.Unreachable == nil {
+		return ""
+	}
+	said := session.Unreachable.Reason
+	if since := session.Unreachable.Since; since != nil {
+		said += "; it was last heard of at " + since.Local().Format(time.DateTime)
+	}
+	return said + ". What runs there keeps running"
+}
+
 func showSession(w io.Writer, session client.Session, events []client.Event) error {
-	state := string(session.State)
-	if string(session.DesiredState) != state {
+	state := seen(session)
+	if string(session.DesiredState) != string(session.State) {
 		state += ", wanted " + string(session.DesiredState)
 	}
 	var limits []string
@@ -228,7 +248,7 @@ func showSession(w io.Writer, session client.Session, events []client.Event) err
 	}
 	err := fields(w,
 		[2]string{"Session", session.ID}, [2]string{"Name", session.Name}, [2]string{"Template", session.Template},
-		[2]string{"User", session.User}, [2]string{"State", state}, [2]string{"Reason", reason}, [2]string{"Waits", waits},
+		[2]string{"User", session.User}, [2]string{"State", state}, [2]string{"Unreachable", away(session)}, [2]string{"Reason", reason}, [2]string{"Waits", waits},
 		[2]string{"Failed on", strings.Join(failures, "; ")}, [2]string{"Lost", strings.Join(losses, "; ")},
 		[2]string{"Agent", session.AgentID}, [2]string{"Platform", session.Platform}, [2]string{"Region", session.Region},
 		[2]string{"Limits", strings.Join(limits, ", ")}, [2]string{"Time limits", timeLimits(session.TimeLimits)}, [2]string{"Ends", ending(session, time.Now())},

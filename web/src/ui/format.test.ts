@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Agent, Session, SessionState } from "../api/types";
-import { ago, eventLine, explain, limitNotice, standing, stateLabel } from "./format";
+import { ago, awayNotice, eventLine, explain, limitNotice, standing, stateLabel } from "./format";
 
 function session(state: SessionState, changes: Partial<Session> = {}): Session {
   return { id: "s", state, ...changes } as Session;
@@ -79,4 +79,18 @@ test("a line of history says from where to where, and by whom", () => {
   expect(eventLine({ from: "pending", to: "running", actor: "agent:local" })).toBe("Starting → Running, by agent local");
   expect(eventLine({ from: "running", to: "pending", actor: "reconciler" })).toBe("Running → Starting, by reconciler");
   expect(eventLine({ from: "pending", to: "pending", actor: "system" })).toBe("Starting, by system");
+});
+
+test("an agent that is away is told of, with what that means", () => {
+  const now = new Date(2030, 3, 1, 12, 5).getTime();
+  const since = new Date(2030, 3, 1, 12, 3).toISOString();
+  const say = (state: SessionState, unreachable: Session["unreachable"]): string | undefined =>
+    awayNotice(session(state, { agentId: "laptop-2", ...(unreachable ? { unreachable } : {}) }), now);
+  expect(say("running", undefined)).toBeUndefined();
+  expect(say("running", { since, reason: "gone" })).toMatch(/^Agent laptop-2 has not been heard of since .*03.*; the session keeps running there\.$/);
+  expect(say("running", { reason: "gone" })).toBe("Agent laptop-2 has not been heard of; the session keeps running there.");
+  expect(say("pending", { reason: "gone" })).toContain("starts when it is back");
+  expect(say("terminating", { reason: "gone" })).toContain("is stopped when it is back");
+  const yesterday = new Date(2030, 2, 31, 12, 3);
+  expect(say("running", { since: yesterday.toISOString(), reason: "gone" })).toContain(yesterday.toLocaleDateString());
 });

@@ -43,6 +43,24 @@ export function explain(session: Session): string | undefined {
   }
 }
 
+/**
+ * That the session's agent is away, since when, and what that means: "Agent laptop-2
+ * has not been heard of since 12:03; the session keeps running there."
+ */
+export function awayNotice({ unreachable, agentId, state }: Session, now: number): string | undefined {
+  if (!unreachable) return undefined;
+  const since = unreachable.since ? ` since ${clock(unreachable.since, now)}` : "";
+  const meanwhile = { pending: "the session starts when it is back", terminating: "the session is stopped when it is back" }[state as string];
+  return `Agent ${agentId} has not been heard of${since}; ${meanwhile ?? "the session keeps running there"}.`;
+}
+
+/** A moment as people say it: the time, and the day if that is another one. */
+function clock(moment: string, now: number): string {
+  const at = new Date(moment);
+  const time = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  return at.toDateString() === new Date(now).toDateString() ? time : `${at.toLocaleDateString()} ${time}`;
+}
+
 /** What a line of a session's history tells, without its reason: "Running → Starting, by reconciler". */
 export function eventLine({ from, to, actor }: Pick<SessionEvent, "from" | "to" | "actor">): string {
   const states = from && from !== to ? `${stateWords[from] ?? from} → ${stateWords[to] ?? to}` : from ? (stateWords[to] ?? to) : "Launched";

@@ -7,7 +7,7 @@ import { newSessionId } from "../launch/id";
 import type { Router } from "../router";
 import type { Console } from "../store/console";
 import { useStore } from "../store/store";
-import { limitNotice } from "../ui/format";
+import { awayNotice, limitNotice } from "../ui/format";
 import { StopDialog } from "../ui/StopDialog";
 import { useNow } from "../ui/useNow";
 import { readClipboard, readPermission, writeClipboard } from "./clipboard";
@@ -159,6 +159,7 @@ export function ViewerPage({ id, api, model, router }: ViewerPageProps): JSX.Ele
 
   const now = useNow();
   const ending = session && limitNotice(session, now);
+  const away = session && awayNotice(session, now);
 
   useEffect(() => () => lastShown.current?.discard(), []);
 
@@ -191,7 +192,7 @@ export function ViewerPage({ id, api, model, router }: ViewerPageProps): JSX.Ele
     document.title = `${name} · StreamSpace`;
   }, [name]);
 
-  const phase = useMemo(() => judgePhase({ session, launch, missing, problem, link, unwoken }), [session, launch, missing, problem, link, unwoken]);
+  const phase = useMemo(() => judgePhase({ session, launch, missing, problem, link, unwoken, away }), [session, launch, missing, problem, link, unwoken, away]);
   const home = (): void => router.home();
   const again = (): void => {
     const template = session?.template ?? launch?.request.template;

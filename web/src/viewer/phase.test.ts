@@ -31,6 +31,14 @@ test("each state has a phase of its own", () => {
   }
 });
 
+test("an agent that is away is the reason for everything but a live picture", () => {
+  const away = "Agent local has not been heard of; the session keeps running there.";
+  for (const state of ["pending", "waking", "terminating", "running"] as const) {
+    expect(judgePhase({ ...nothing, session: session(state), away }).detail, state).toBe(away);
+  }
+  expect(judgePhase({ ...nothing, session: session("running"), link: { kind: "live" }, away }).kind).toBe("live");
+});
+
 test("whatever waits or fails says why", () => {
   expect(judgePhase({ ...nothing, session: session("pending") }).detail).toContain("agent local");
   const failed = judgePhase({ ...nothing, session: session("failed", { reason: "no Xvnc", reasonCode: "needs_missing" }) });

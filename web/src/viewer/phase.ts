@@ -24,10 +24,12 @@ export interface PhaseInputs {
   link: LinkStatus | undefined;
   /** Why the session could not be woken. */
   unwoken?: Problem | undefined;
+  /** What it means that the session's agent is away, if it is. */
+  away?: string | undefined;
 }
 
 /** Judges the viewer's phase from everything it knows. */
-export function judgePhase({ session, launch, missing, problem, link, unwoken }: PhaseInputs): Phase {
+export function judgePhase({ session, launch, missing, problem, link, unwoken, away }: PhaseInputs): Phase {
   if (launch?.problem) {
     return { kind: "refused", title: "The session could not be launched", ...told(launch.problem), busy: false };
   }
@@ -54,19 +56,20 @@ export function judgePhase({ session, launch, missing, problem, link, unwoken }:
     };
   }
   if (session.state === "terminating") {
-    return { kind: "stopping", title: "Stopping…", ...optional(explain(session), session.reasonCode), busy: true };
+    return { kind: "stopping", title: "Stopping…", ...optional(away ?? explain(session), session.reasonCode), busy: true };
   }
   if (session.state === "hibernated") {
     const why = unwoken ? told(unwoken) : { detail: session.reason ?? "Its programs have ended and its home is kept." };
     return { kind: "asleep", title: "The session is asleep", ...why, busy: false };
   }
   if (session.state !== "running") {
-    return { kind: "waiting", title: `${stateLabel(session)}…`, ...optional(explain(session), session.reasonCode), busy: true };
+    return { kind: "waiting", title: `${stateLabel(session)}…`, ...optional(away ?? explain(session), session.reasonCode), busy: true };
   }
   if (link?.kind === "live") return { kind: "live", title: "Connected", busy: false };
   if (link?.kind === "waiting" && link.problem?.status === 403) {
     return { kind: "forbidden", title: "You may not look into this session", ...told(link.problem), busy: false };
   }
+  if (away) return { kind: "reconnecting", title: "The session cannot be reached", detail: away, busy: true };
   if (link?.kind === "waiting") {
     const why = link.problem ? told(link.problem) : { detail: link.message ?? "The connection was lost. The session keeps running." };
     return { kind: "reconnecting", title: "Reconnecting…", ...why, busy: true };

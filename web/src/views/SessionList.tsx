@@ -6,7 +6,7 @@ import { isEnded } from "../api/types";
 import type { Router } from "../router";
 import { endedSessions, liveSessions, type Console } from "../store/console";
 import { useStore } from "../store/store";
-import { ago, explain, limitNotice, stateLabel } from "../ui/format";
+import { ago, awayNotice, explain, limitNotice, stateLabel } from "../ui/format";
 import { HistoryDialog } from "../ui/HistoryDialog";
 import { Icon, templateIcon } from "../ui/icons";
 import { StateBadge } from "../ui/StateBadge";
@@ -100,6 +100,7 @@ function SessionRow({ session, template, owner, now, refused, open, stop, histor
   const ended = isEnded(session.state);
   const why = refused?.detail ?? explain(session);
   const ending = limitNotice(session, now);
+  const away = awayNotice(session, now);
   const code = refused?.code ?? session.reasonCode;
   const facts = [
     template?.displayName ?? session.template,
@@ -130,6 +131,11 @@ function SessionRow({ session, template, owner, now, refused, open, stop, histor
           )}
         </p>
         <p class="row-facts">{facts.join(" · ")}</p>
+        {away && (
+          <p class="row-reason" data-testid="session-unreachable">
+            {away}
+          </p>
+        )}
         {ending && (
           <p class="row-reason" data-testid="session-ending">
             {ending}
