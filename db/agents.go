@@ -317,6 +317,13 @@ func (d *Database) Candidates(ctx context.Context, filter AgentFilter) ([]models
 		filter.Platform, filter.Region, filter.ClusterID, filter.Status)
 }
 
+// AgentsHeard gives when each agent was last heard of, of those that were heard
+// of since the time given.
+func (d *Database) AgentsHeard(ctx context.Context, since time.Time) ([]time.Time, error) {
+	return queryAll(ctx, d, "list when agents were heard of", func(row scanner) (at time.Time, err error) { return at, row.Scan(timeColumn{&at}) },
+		`SELECT last_heartbeat FROM agents WHERE last_heartbeat >= $1`, d.at(since))
+}
+
 // lockAgent reads what guards an agent's writes, and holds the row on
 // PostgreSQL until the transaction ends.
 func (d *Database) lockAgent(ctx context.Context, t *tx, agentID string) (status string, epoch int64, err error) {

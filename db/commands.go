@@ -143,6 +143,9 @@ type Reissue struct {
 	// zero values restrict nothing.
 	State      models.SessionState
 	Generation int64
+	// Anywhere has the command, if it was sent already, be sent again by the
+	// replica that its agent is connected to.
+	Anywhere bool
 }
 
 // Reissued is what has become of a Reissue.
@@ -158,7 +161,7 @@ type Reissued struct {
 
 // ReissueCommand is ReissueCommands for one.
 func (d *Database) ReissueCommand(ctx context.Context, asked Reissue, now time.Time) (models.AgentCommand, error) {
-	all, err := d.ReissueCommands(ctx, []Reissue{asked}, now)
+	all, err := d.ReissueCommands(ctx, Fence{}, []Reissue{asked}, now)
 	if err != nil {
 		return models.AgentCommand{}, err
 	}
@@ -169,14 +172,18 @@ func (d *Database) ReissueCommand(ctx context.Context, asked Reissue, now time.T
 // writes a new pending one with the payload of the newest command of the
 // session's generation, in one transaction of a few statements. So there is one
 // open command a session at most, whoever asks at the same time. The answers are
-// in the order of what was asked, of which a session has one at most.
-func (d *Database) ReissueCommands(ctx context.Context, asked []Reissue, now time.Time) (reissued []Reissued, err error) {
+// in the order of what was asked, of which a session has one at most. A lost
+// lease gives models.CodeLeaseLost, and nothing is written.
+func (d *Database) ReissueCommands(ctx context.Context, fence Fence, asked []Reissue, now time.Time) (reissued []Reissued, err error) {
 	ids := make([]string, 0, len(asked))
 	for _, one := range asked {
 		ids = append(ids, one.SessionID)
 	}
 	err = d.write(ctx, "reissue commands", func(ctx context.Context, t *tx) error {
 		reissued = make([]Reissued, len(asked))
+		if err := t.requireLease(ctx, fence); err != nil {
+			return err
+		}
 		sessions, err := t.lockSessions(ctx, slices.Clone(ids))
 		if err != nil {
 			return err
@@ -186,6 +193,7 @@ func (d *Database) ReissueCommands(ctx context.Context, asked []Reissue, now tim
 			return err
 		}
 		var fresh []models.AgentCommand
+		var unsent []string
 		for i, one := range asked {
 			session, known := sessions[one.SessionID]
 			command, has := newest[one.SessionID]
@@ -205,7 +213,13 @@ func (d *Database) ReissueCommands(ctx context.Context, asked []Reissue, now tim
 				reissued[i].Command = command
 			default:
 				reissued[i].Command = command
+				if one.Anywhere {
+					unsent = append(unsent, command.CommandID)
+				}
 			}
+		}
+		if err := t.unsend(ctx, unsent); err != nil {
+			return err
 		}
 		if err := t.insertCommands(ctx, fresh, now); err != nil {
 			return err
@@ -214,6 +228,19 @@ func (d *Database) ReissueCommands(ctx context.Context, asked []Reissue, now tim
 		return nil
 	})
 	return reissued, err
+}
+
+// unsend has commands count as not sent on any connection, so that whoever has
+// their agent's sends them.
+func (t *tx) unsend(ctx context.Context, commandIDs []string) error {
+	if len(commandIDs) == 0 {
+		return nil
+	}
+	condition, arg, err := t.database.oneOf("command_id", "$1", commandIDs)
+	if err == nil {
+		_, err = t.exec(ctx, `UPDATE agent_commands SET sent_epoch = 0 WHERE `+condition, arg)
+	}
+	return err
 }
 
 func ended(status string) bool {

@@ -21,15 +21,16 @@ type ForcedEnd struct {
 
 // ForceEnd is ForceEnds for one.
 func (d *Database) ForceEnd(ctx context.Context, end ForcedEnd, now time.Time) (done bool, err error) {
-	all, err := d.ForceEnds(ctx, []ForcedEnd{end}, now)
+	all, err := d.ForceEnds(ctx, Fence{}, []ForcedEnd{end}, now)
 	return err == nil && all[0], err
 }
 
 // ForceEnds moves sessions that still are in state From, fails their open
 // commands with the same reasons, and writes the history, in one transaction of
 // a few statements. It reports in the order of ends, of which a session has one
-// at most, whether each session still was in that state.
-func (d *Database) ForceEnds(ctx context.Context, ends []ForcedEnd, now time.Time) (done []bool, err error) {
+// at most, whether each session still was in that state. A lost lease gives
+// models.CodeLeaseLost, and nothing is written.
+func (d *Database) ForceEnds(ctx context.Context, fence Fence, ends []ForcedEnd, now time.Time) (done []bool, err error) {
 	ids := make([]string, 0, len(ends))
 	for _, end := range ends {
 		if !end.From.CanBecome(end.To) {
@@ -39,6 +40,9 @@ func (d *Database) ForceEnds(ctx context.Context, ends []ForcedEnd, now time.Tim
 	}
 	err = d.write(ctx, "force the end of sessions", func(ctx context.Context, t *tx) error {
 		done = make([]bool, len(ends))
+		if err := t.requireLease(ctx, fence); err != nil {
+			return err
+		}
 		sessions, err := t.lockSessions(ctx, ids)
 		if err != nil {
 			return err

@@ -38,6 +38,7 @@ const (
 	CodeQueueFull         ErrorCode = "queue_full"
 	CodeStopped           ErrorCode = "stopped"
 	CodeEpochStale        ErrorCode = "epoch_stale"
+	CodeLeaseLost         ErrorCode = "lease_lost"
 	CodeTransitionIllegal ErrorCode = "transition_illegal"
 	CodeFrameInvalid      ErrorCode = "frame_invalid"
 	CodeFrameTooLarge     ErrorCode = "frame_too_large"

@@ -327,6 +327,13 @@ func (d *CommandDispatcher) expect(command models.AgentCommand) {
 	d.offer(hint{agentID: command.AgentID, commandID: command.CommandID})
 }
 
+// again has a command that is in the database sent once more, also if its agent
+// has it, and tells whether there was room for that in the queue.
+func (d *CommandDispatcher) again(command models.AgentCommand) bool {
+	d.elsewhere(command.AgentID)
+	return d.offer(hint{agentID: command.AgentID, commandID: command.CommandID, again: command.Status != models.CommandPending})
+}
+
 // elsewhere has the other replicas told of an agent's new command, unless the
 // agent is connected here. A notice that finds no room is dropped.
 func (d *CommandDispatcher) elsewhere(agentID string) {

@@ -66,11 +66,13 @@ func (l thresholds) patience(sessionID string, tries int) time.Duration {
 // situation is all that a decision depends on.
 type situation struct {
 	db.StuckSession
-	// connected tells that the agent is connected to this replica.
+	// connected tells that the agent is connected, to whichever replica.
 	connected bool
 	// watching is since when this replica can have heard of the agent.
 	watching time.Time
-	now      time.Time
+	// held tells that no agent is taken for gone now.
+	held bool
+	now  time.Time
 }
 
 // plan decides what to do about a session that may be stuck. It is a pure
@@ -96,7 +98,7 @@ func plan(s situation, limits thresholds) decision {
 	case s.connected:
 		return decision{step: reissue}
 	}
-	if silence := s.now.Sub(s.lastHeard()); silence > limits.agentGone {
+	if silence := s.now.Sub(s.lastHeard()); silence > limits.agentGone && !s.held {
 		return end(s.Session, fmt.Sprintf("agent %q has been gone for %s", s.Agent.ID, silence.Round(time.Minute)), models.CodeAgentUnavailable)
 	}
 	return decision{step: leave}

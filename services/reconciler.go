@@ -9,6 +9,7 @@ import (
 	"github.com/streamspace/streamspace/db"
 	"github.com/streamspace/streamspace/models"
 	"github.com/streamspace/streamspace/websocket"
+	"github.com/streamspace/streamspace/wire"
 )
 
 // The reconciler's defaults.
@@ -42,6 +43,15 @@ type ReconcilerOptions struct {
 	// asked once more; DefaultRetryAfter. It doubles each time, up to RetryAtMost;
 	// DefaultRetryAtMost.
 	RetryAfter, RetryAtMost time.Duration
+	// HoldFor is for how long agents that vanished together with most others do
+	// not count as gone, after they would; DefaultHoldFor.
+	HoldFor time.Duration
+	// Lease is how long this replica keeps the others from reconciling when it is
+	// not heard of any more; DefaultLease.
+	Lease time.Duration
+	// Replica names this replica for people, and no other; by default it is the
+	// host's name with some random letters.
+	Replica string
 	// CommandDeadline is that of a command that is issued anew;
 	// DefaultCommandDeadline.
 	CommandDeadline time.Duration
@@ -56,7 +66,8 @@ type ReconcilerOptions struct {
 // the session's command is sent again, the same one while it is unfinished, so
 // that commands never pile up, and ever more rarely. If the agent is gone the session is ended in
 // the database, and whatever still runs is stopped when the agent comes back
-// and reports it. Safe for concurrent use, also by several replicas.
+// and reports it. Of several replicas one reconciles, which has a lease for it;
+// when it is not heard of any more another one goes on. Safe for concurrent use.
 type SessionReconciler struct {
 	database   *db.Database
 	hub        *websocket.AgentHub
@@ -65,7 +76,18 @@ type SessionReconciler struct {
 	limits     thresholds
 
 	loop *loop
+	// What follows is the loop's own.
+	lease *lease
+	// watching is since when this replica can have heard of agents, and away for
+	// how long it was not able to before.
+	watching time.Time
+	away     time.Duration
+	// holding is why the last pass took no agent for gone.
+	holding string
 }
+
+// reconcilerLease is the name of the lease of whoever reconciles.
+const reconcilerLease = "reconciler"
 
 // NewSessionReconciler creates a new session reconciler with default options.
 func NewSessionReconciler(
@@ -91,6 +113,8 @@ func NewSessionReconcilerWith(
 		&options.WakingAfter:      DefaultStuckAfter,
 		&options.AgentGoneAfter:   DefaultAgentGoneAfter,
 		&options.GiveUpAfter:      DefaultGiveUpAfter,
+		&options.HoldFor:          DefaultHoldFor,
+		&options.Lease:            DefaultLease,
 		&options.RetryAfter:       DefaultRetryAfter,
 		&options.RetryAtMost:      DefaultRetryAtMost,
 		&options.CommandDeadline:  DefaultCommandDeadline,
@@ -105,6 +129,9 @@ func NewSessionReconcilerWith(
 	if options.Now == nil {
 		options.Now = time.Now
 	}
+	if options.Replica == "" {
+		options.Replica = replicaName()
+	}
 	return &SessionReconciler{
 		database: database, hub: agentHub, dispatcher: dispatcher, options: options,
 		limits: thresholds{
@@ -118,6 +145,8 @@ func NewSessionReconcilerWith(
 			giveUp:    options.GiveUpAfter,
 			retry:     options.RetryAfter, retryAtMost: options.RetryAtMost,
 		},
+		lease: &lease{database: database, name: reconcilerLease, holder: options.Replica, duration: options.Lease,
+			logger: options.Logger, now: options.Now},
 		loop: newLoop(),
 	}
 }
@@ -146,37 +175,56 @@ func (r *SessionReconciler) before(now time.Time) map[models.SessionState]time.T
 	return before
 }
 
-// Start begins the reconciliation loop: one pass at once, then one every
-// interval. It blocks until Stop and the end of the pass in hand. After Stop
-// it returns at once; further calls start nothing and only wait.
+// Start begins the reconciliation loop: one pass as soon as this replica has the
+// lease, which is at once unless another one has it, then one every interval. It
+// blocks until Stop and the end of the pass in hand. After Stop it returns at
+// once; further calls start nothing and only wait.
 func (r *SessionReconciler) Start() {
 	r.loop.run(func() {
-		watching := r.options.Now()
-		ticker := time.NewTicker(r.options.Interval)
-		defer ticker.Stop()
-		for {
-			r.pass(context.Background(), watching)
-			select {
-			case <-r.loop.stopping:
-				return
-			case <-ticker.C:
+		ctx := context.Background() // a pass that has begun ends; db bounds each call
+		defer r.lease.release(ctx)
+		r.watching = r.options.Now()
+		var last time.Time
+		for more := true; more; more = r.loop.pause(min(r.options.Interval, r.options.Lease/3), nil) {
+			now, err := r.lease.keep(ctx)
+			if err != nil {
+				r.options.Logger.Error("keep the reconciler's lease", "error", err)
+			}
+			if now.away > 0 {
+				r.watching, r.away = r.options.Now(), now.away
+			}
+			if now.holds && (now.taken || time.Since(last) >= r.options.Interval) {
+				last = time.Now()
+				r.pass(ctx)
 			}
 		}
 	})
 }
 
 // Stop gracefully stops the reconciliation loop: it waits for the pass in
-// hand, which goes no further than the session it is at. Calling it twice, or
+// hand, which goes no further than the state it is at, and gives the lease up.
+// Calling it twice, or
 // before Start, is safe.
 func (r *SessionReconciler) Stop() { r.loop.stop() }
 
-// pass looks at every stuck session once. watching is since when this process
-// can have heard of agents. However many are stuck, it is a few statements for
-// each state and batch.
-func (r *SessionReconciler) pass(ctx context.Context, watching time.Time) {
+// pass looks at every stuck session once. However many are stuck, it is a few
+// statements for each state and batch.
+func (r *SessionReconciler) pass(ctx context.Context) {
 	//failpoint:reconcile-ahead
 	now := r.options.Now()
 	before := r.before(now)
+	hold, err := r.hold(ctx, now)
+	if err != nil {
+		r.options.Logger.Error("look at which agents are silent", "error", err)
+		return // who is gone cannot be told from who is away
+	}
+	if hold != r.holding {
+		if r.holding = hold; hold != "" {
+			r.options.Logger.Warn("no agent is taken for gone", "because", hold)
+		} else {
+			r.options.Logger.Info("agents are taken for gone again when they are")
+		}
+	}
 	for _, state := range models.SessionStates() {
 		since, passing := before[state]
 		if !passing || r.loop.isStopped() {
@@ -190,19 +238,46 @@ func (r *SessionReconciler) pass(ctx context.Context, watching time.Time) {
 		if len(stuck) == reconcileBatch {
 			r.options.Logger.Warn("more sessions are stuck than one pass takes", "state", state, "taken", len(stuck))
 		}
-		if err := r.bringOn(ctx, stuck, watching, now); err != nil {
+		if err := r.bringOn(ctx, stuck, hold != "", now); err != nil {
 			r.options.Logger.Error("reconcile", "state", state, "error", err)
+			if models.CodeOf(err) == models.CodeLeaseLost {
+				return
+			}
 		}
+	}
+	if err := r.database.NoteWork(ctx, r.lease.held.Fence(), hold, now); err != nil {
+		r.options.Logger.Error("note that sessions are reconciled", "error", err)
 	}
 }
 
+// hold says why no agent is taken for gone now, or nothing.
+func (r *SessionReconciler) hold(ctx context.Context, now time.Time) (reason string, err error) {
+	if until := r.watching.Add(r.limits.agentGone); r.away > 0 && now.Before(until) {
+		return awayReason(r.away, r.watching, until), nil
+	}
+	heard, err := r.database.AgentsHeard(ctx, now.Add(-r.limits.agentGone-r.options.HoldFor))
+	if err != nil {
+		return "", err
+	}
+	if found, most := vanished(heard, now.Add(-wire.StaleAfter)); most {
+		return found.reason(found.since.Add(r.limits.agentGone + r.options.HoldFor)), nil
+	}
+	return "", nil
+}
+
+// connected tells whether some replica has the agent's connection.
+func (r *SessionReconciler) connected(agent *models.Agent, now time.Time) bool {
+	return agent != nil && (r.hub.IsAgentConnected(agent.ID) ||
+		agent.Connected && agent.LastHeartbeat != nil && now.Sub(*agent.LastHeartbeat) <= wire.StaleAfter)
+}
+
 // bringOn decides about stuck sessions of one state and carries that out.
-func (r *SessionReconciler) bringOn(ctx context.Context, stuck []db.StuckSession, watching, now time.Time) error {
+func (r *SessionReconciler) bringOn(ctx context.Context, stuck []db.StuckSession, held bool, now time.Time) error {
 	var again []db.StuckSession
 	var ends []db.ForcedEnd
 	for _, one := range stuck {
-		connected := one.Session.AgentID != "" && r.hub.IsAgentConnected(one.Session.AgentID)
-		switch decided := plan(situation{StuckSession: one, connected: connected, watching: watching, now: now}, r.limits); decided.step {
+		at := situation{StuckSession: one, connected: r.connected(one.Agent, now), watching: r.watching, held: held, now: now}
+		switch decided := plan(at, r.limits); decided.step {
 		case reissue:
 			again = append(again, one)
 		case forceEnd:
@@ -222,19 +297,20 @@ func (r *SessionReconciler) reissue(ctx context.Context, stuck []db.StuckSession
 	var asked []db.Reissue
 	var without []db.StuckSession
 	for _, one := range stuck {
-		if one.Open != nil {
+		here := r.hub.IsAgentConnected(one.Session.AgentID)
+		if one.Open != nil && here {
 			r.sendAgain(one.Session, *one.Open)
 			continue
 		}
 		without = append(without, one)
 		asked = append(asked, db.Reissue{SessionID: one.Session.ID, CommandID: newCommandID(now), DeadlineAt: now.Add(r.options.CommandDeadline),
 			// A command that ended since the session was read has moved it too.
-			State: one.Session.State, Generation: one.Session.Generation})
+			State: one.Session.State, Generation: one.Session.Generation, Anywhere: !here})
 	}
 	if len(asked) == 0 {
 		return nil, nil
 	}
-	issued, err := r.database.ReissueCommands(ctx, asked, now)
+	issued, err := r.database.ReissueCommands(ctx, r.lease.held.Fence(), asked, now)
 	if err != nil {
 		return nil, err
 	}
@@ -259,8 +335,8 @@ func (r *SessionReconciler) sendAgain(session models.Session, command models.Age
 	}
 	r.options.Logger.Warn("a session is stuck, its command is sent again", "session", session.ID,
 		"state", session.State, "since", session.StateSince, "agent", session.AgentID, "command", command.CommandID)
-	if err := r.dispatcher.DispatchCommand(&command); err != nil {
-		r.options.Logger.Warn("the command of a stuck session waits", "session", session.ID, "command", command.CommandID, "error", err)
+	if !r.dispatcher.again(command) {
+		r.options.Logger.Warn("the command of a stuck session waits for room in the queue", "session", session.ID, "command", command.CommandID)
 	}
 }
 
@@ -274,7 +350,7 @@ func (r *SessionReconciler) forceEnds(ctx context.Context, ends []db.ForcedEnd, 
 	if len(ends) == 0 {
 		return nil
 	}
-	done, err := r.database.ForceEnds(ctx, ends, now)
+	done, err := r.database.ForceEnds(ctx, r.lease.held.Fence(), ends, now)
 	if err != nil {
 		return err
 	}

@@ -61,7 +61,7 @@ func Bugs() []Bug {
 		{"reconciler issues a new command beside the open one", []string{"S2"}, []Edit{
 			{"db/commands.go", "(c.status NOT IN ('completed', 'failed') OR c.generation = s.generation)", "c.generation = s.generation"},
 			{"db/commands.go", "			case ended(command.Status):\n", "			case true:\n"},
-			{"services/reconciler.go", "		if one.Open != nil {\n", "		if one.Open = nil; one.Open != nil {\n"}}},
+			{"services/reconciler.go", "		if one.Open != nil && here {\n", "		if one.Open = nil; one.Open != nil && here {\n"}}},
 		{"agent ignores the verdict to stop", []string{"R4"}, []Edit{{"agent/frames.go",
 			"if item.Verdict != wire.VerdictStop {", "if item.Verdict != \"\" {"}}},
 		{"session and command are launched in two transactions", []string{"D2"}, []Edit{
@@ -70,7 +70,7 @@ func Bugs() []Bug {
 				"	for i := range launched {\n		if err == nil && launched[i].Err == nil && !launched[i].Existed && launches[i].Command.AgentID != \"\" {\n" +
 					"			err = d.CreateCommand(ctx, &launches[i].Command, now)\n		}\n	}\n	return launched, err\n}\n\n// launcher is one"}}},
 		{"an agent is gone as soon as it is not connected", []string{"H4"}, []Edit{{"services/plan.go",
-			"silence > limits.agentGone {", "silence >= 0 {"}}},
+			"silence > limits.agentGone && !s.held {", "silence >= 0 {"}}},
 		{"what starts while it is listed is taken for lost", []string{"R2", "R4"}, []Edit{
 			{"agent/report.go", "one.held || !one.since.Before(began)", "one.held || one.since.IsZero()"},
 			{"services/plan.go", "if now.Sub(session.StateSince) < time.Duration(grace) {", "if grace < 0 {"}}},

@@ -11,9 +11,9 @@ import (
 type contents map[string]bool
 
 // rhythm are the columns that heartbeats write as time goes by, also such as are
-// late and have old news.
+// late and have old news, and those of whoever has a lease.
 func rhythm() map[string][]string {
-	return map[string][]string{"agents": {"last_heartbeat", "updated_at", "capacity"}}
+	return map[string][]string{"agents": {"last_heartbeat", "updated_at", "capacity"}, "leases": {"expires_at", "worked_at", "hold", "hold_since"}}
 }
 
 // contents reads what the database has but for its rhythm.

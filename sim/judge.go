@@ -38,10 +38,11 @@ func (j judgement) rows() {
 			if ended(c.was) {
 				w.violateAt(c.at, "D3", c.session, "a command that had ended was written: %s", c)
 			}
-			if c.sentNow != c.sentWas && forced[c.session] {
+			sent := c.sentNow != c.sentWas && c.sentNow != 0 // which stands for one that is to be sent again
+			if sent && forced[c.session] {
 				w.violateAt(c.at, "D3", c.session, "a command was sent of a session that had been ended without its agent: %s", c)
 			}
-			if c.sentNow != c.sentWas && c.sentNow != c.epoch {
+			if sent && c.sentNow != c.epoch {
 				w.violateAt(c.at, "H2", c.session, "a send on connection %d was written although %d is the newest: %s", c.sentNow, c.epoch, c)
 			}
 			what := activity{c.session, c.action, c.generation}

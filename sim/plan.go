@@ -39,9 +39,9 @@ type Plan struct {
 	SettleWithin time.Duration
 	Enabled      map[Fault]bool
 
-	ReconcileEvery, StuckAfter, AgentGoneAfter, GiveUpAfter, CommandDeadline time.Duration
-	RetryAfter, RetryAtMost                                                  time.Duration
-	HeartbeatEvery, StaleAfter, InventoryEvery, AckWithin, EffectWithin      time.Duration
+	ReconcileEvery, Lease, StuckAfter, AgentGoneAfter, GiveUpAfter, CommandDeadline time.Duration
+	RetryAfter, RetryAtMost                                                         time.Duration
+	HeartbeatEvery, StaleAfter, InventoryEvery, AckWithin, EffectWithin             time.Duration
 
 	events []event
 	setups []setup
@@ -106,7 +106,7 @@ func NewPlan(seed uint64) Plan {
 		Chaos:          c.between(25*time.Second, 70*time.Second),
 		HeartbeatEvery: 4 * time.Second, StaleAfter: 18 * time.Second, InventoryEvery: 15 * time.Second,
 		AckWithin: 2 * time.Second, EffectWithin: 15 * time.Second,
-		ReconcileEvery: 15 * time.Second, StuckAfter: services.DefaultStuckAfter, AgentGoneAfter: services.DefaultAgentGoneAfter,
+		ReconcileEvery: 15 * time.Second, Lease: services.DefaultLease, StuckAfter: services.DefaultStuckAfter, AgentGoneAfter: services.DefaultAgentGoneAfter,
 		GiveUpAfter: services.DefaultGiveUpAfter, CommandDeadline: services.DefaultCommandDeadline,
 		RetryAfter: services.DefaultRetryAfter, RetryAtMost: services.DefaultRetryAtMost,
 		Enabled: map[Fault]bool{},
@@ -114,6 +114,7 @@ func NewPlan(seed uint64) Plan {
 	p.setUp(newChance(seed, "machines"))
 	if p.Hasty {
 		p.ReconcileEvery = c.between(4*time.Second, 8*time.Second)
+		p.Lease = p.ReconcileEvery
 		p.StuckAfter = c.between(15*time.Second, 40*time.Second)
 		p.CommandDeadline = c.between(30*time.Second, 80*time.Second)
 		p.AgentGoneAfter = c.between(25*time.Second, 60*time.Second)

@@ -45,7 +45,9 @@ type replicaRun struct {
 	world *world
 	slot  *slot
 	name  string
-	life  *life
+	// holder is its name in leases.
+	holder string
+	life   *life
 
 	handle     *sql.DB
 	database   *db.Database
@@ -72,6 +74,7 @@ func (w *world) startReplica(s *slot) {
 	s.starts = append(s.starts, time.Now())
 	run := len(s.starts)
 	r := &replicaRun{world: w, slot: s, name: fmt.Sprintf("replica %d", s.number), life: newLife()}
+	r.holder = fmt.Sprintf("%s run %d", r.name, run)
 	s.current = r
 	logger := w.options.Logger.With("on", r.name, "run", run)
 	number := int64(s.number)
@@ -89,7 +92,7 @@ func (w *world) startReplica(s *slot) {
 		CommandDeadline: w.plan.CommandDeadline, WaitFor: waitFor})
 	services.NewInventory(r.database, r.hub, r.dispatcher, services.InventoryOptions{Logger: logger, Now: s.now})
 	r.reconciler = services.NewSessionReconcilerWith(r.database, r.hub, r.dispatcher, services.ReconcilerOptions{
-		Logger: logger, Now: s.now, Interval: w.plan.ReconcileEvery,
+		Logger: logger, Now: s.now, Interval: w.plan.ReconcileEvery, Lease: w.plan.Lease, Replica: r.holder,
 		PendingAfter: w.plan.StuckAfter, TerminatingAfter: w.plan.StuckAfter,
 		HibernatingAfter: w.plan.StuckAfter, WakingAfter: w.plan.StuckAfter,
 		AgentGoneAfter: w.plan.AgentGoneAfter, GiveUpAfter: w.plan.GiveUpAfter, CommandDeadline: w.plan.CommandDeadline,

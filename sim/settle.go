@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,6 +117,7 @@ func (w *world) unsettled() (left []unsettled) {
 		add("R1", session, "session %s", words)
 	}
 	w.placementUnsettled(add)
+	w.leaseUnsettled(add)
 	for _, m := range w.machines {
 		if m.lost {
 			for _, s := range w.slots {
@@ -152,6 +154,20 @@ func (w *world) unsettled() (left []unsettled) {
 		}
 	}
 	return left
+}
+
+// leaseUnsettled tells when nobody that runs reconciles.
+func (w *world) leaseUnsettled(add func(invariant, session, format string, args ...any)) {
+	holders, err := w.history.texts(w.ctx(), `SELECT holder FROM leases WHERE name = 'reconciler'`)
+	if err != nil {
+		add("world", "", "%v", err)
+	}
+	for _, s := range w.slots {
+		if r := s.running(); r != nil && slices.Contains(holders, r.holder) {
+			return
+		}
+	}
+	add("R1", "", "nobody that runs reconciles: the lease is that of %q", holders)
 }
 
 // agentUnsettled tells when the hub does not use the agent's newest connection.

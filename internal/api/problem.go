@@ -49,6 +49,7 @@ var kinds = map[models.ErrorCode]kind{
 	models.CodeQueueFull:         {http.StatusServiceUnavailable, "Too much is waiting"},
 	models.CodeStopped:           {http.StatusServiceUnavailable, "The control plane is stopping"},
 	models.CodeEpochStale:        {http.StatusConflict, "A newer connection took over"},
+	models.CodeLeaseLost:         {http.StatusConflict, "Another replica took over"},
 	models.CodeTransitionIllegal: {http.StatusConflict, "Not possible in this state"},
 	models.CodeFrameInvalid:      {http.StatusBadRequest, "The frame is malformed"},
 	models.CodeFrameTooLarge:     {http.StatusRequestEntityTooLarge, "The frame is too large"},

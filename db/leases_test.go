@@ -1,0 +1,146 @@
+package db_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/streamspace/streamspace/db"
+	"github.com/streamspace/streamspace/models"
+)
+
+func TestALeaseHasOneHolder(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		const lasts = 15 * time.Second
+		acquire := func(holder string, now time.Time) (db.Lease, bool) {
+			t.Helper()
+			lease, held, err := w.AcquireLease(t.Context(), "work", holder, lasts, db.Lease{}, now)
+			must(t, err)
+			return lease, held
+		}
+		if _, known, err := w.Lease(t.Context(), "work"); known || err != nil {
+			t.Fatalf("nobody ever had it, and it is known: %v, %v", known, err)
+		}
+		first, held := acquire("one", noon)
+		if !held || first.Epoch != 1 || first.Holder != "one" || !first.ExpiresAt.Equal(noon.Add(lasts)) {
+			t.Fatalf("the first has %+v, %v", first, held)
+		}
+		if other, held := acquire("two", noon.Add(lasts-time.Second)); held || other.Holder != "one" {
+			t.Fatalf("the second got %+v, %v", other, held)
+		}
+		if renewed, held := acquire("one", noon.Add(lasts-time.Second)); !held || renewed.Epoch != 1 || !renewed.ExpiresAt.Equal(noon.Add(2*lasts-time.Second)) {
+			t.Fatalf("renewed it is %+v, %v", renewed, held)
+		}
+		if _, held := acquire("two", noon.Add(lasts+time.Second)); held {
+			t.Fatal("what was renewed was taken")
+		}
+		second, held := acquire("two", noon.Add(2*lasts))
+		if !held || second.Epoch != 2 {
+			t.Fatalf("what had expired gave %+v, %v", second, held)
+		}
+		if _, held := acquire("one", noon.Add(2*lasts)); held {
+			t.Fatal("its first holder still has it")
+		}
+
+		// What its holder has let expire is another one, also in its own hands.
+		if third, held := acquire("two", noon.Add(4*lasts)); !held || third.Epoch != 3 {
+			t.Fatalf("it gave %+v, %v", third, held)
+		}
+		must(t, w.ReleaseLease(t.Context(), first.Fence(), noon.Add(4*lasts)))
+		if _, held := acquire("one", noon.Add(4*lasts)); held {
+			t.Fatal("somebody gave up what was not theirs")
+		}
+		must(t, w.ReleaseLease(t.Context(), db.Fence{Lease: "work", Epoch: 3}, noon.Add(4*lasts)))
+		if fourth, held := acquire("one", noon.Add(4*lasts)); !held || fourth.Epoch != 4 {
+			t.Fatalf("what was given up gave %+v, %v", fourth, held)
+		}
+	})
+}
+
+// A holder whose clock is ahead writes a time that is long to come.
+func TestALeaseThatIsNotRenewedIsOverdueWhateverItsHoldersClock(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		ahead, _, err := w.AcquireLease(t.Context(), "work", "one", time.Minute, db.Lease{}, after(time.Hour))
+		must(t, err)
+		_, held, err := w.AcquireLease(t.Context(), "work", "two", time.Minute, db.Lease{}, noon)
+		must(t, err)
+		if held {
+			t.Fatal("it was taken at once")
+		}
+		renewed, _, err := w.AcquireLease(t.Context(), "work", "one", time.Minute, db.Lease{}, after(time.Hour+time.Second))
+		must(t, err)
+		_, held, err = w.AcquireLease(t.Context(), "work", "two", time.Minute, ahead, noon)
+		must(t, err)
+		if held {
+			t.Fatal("it was taken although it had been renewed")
+		}
+		if taken, held, err := w.AcquireLease(t.Context(), "work", "two", time.Minute, renewed, noon); err != nil || !held || taken.Epoch != 2 {
+			t.Fatalf("%+v, %v, %v", taken, held, err)
+		}
+	})
+}
+
+// R3, R5. A holder that was away and does not know it yet writes nothing.
+func TestALostLeaseFencesItsHoldersWrites(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		w.agent("a", 0)
+		w.session("s", "a", noon)
+		lost, _, err := w.AcquireLease(ctx, "work", "one", time.Minute, db.Lease{}, noon)
+		must(t, err)
+		kept, held, err := w.AcquireLease(ctx, "work", "two", time.Minute, db.Lease{}, after(time.Hour))
+		must(t, err)
+		if !held {
+			t.Fatal("an expired lease was not taken")
+		}
+		ends := []db.ForcedEnd{{SessionID: "s", From: models.SessionPending, To: models.SessionFailed, Reason: "gone",
+			ReasonCode: models.CodeAgentUnavailable, Actor: "reconciler"}}
+		asked := []db.Reissue{{SessionID: "s", CommandID: "again", DeadlineAt: after(2 * time.Hour)}}
+		_, err = w.ForceEnds(ctx, lost.Fence(), ends, after(time.Hour))
+		refused(t, err, models.CodeLeaseLost)
+		_, err = w.ReissueCommands(ctx, lost.Fence(), asked, after(time.Hour))
+		refused(t, err, models.CodeLeaseLost)
+		refused(t, w.NoteWork(ctx, lost.Fence(), "", after(time.Hour)), models.CodeLeaseLost)
+		if session := w.read("s"); session.State != models.SessionPending || len(w.history("s")) != 1 {
+			t.Fatalf("it became %+v", session)
+		}
+		must(t, w.NoteWork(ctx, kept.Fence(), "all is quiet", after(time.Hour)))
+		must(t, w.NoteWork(ctx, kept.Fence(), "all is quiet", after(2*time.Hour)))
+		lease, _, err := w.Lease(ctx, "work")
+		must(t, err)
+		if lease.Hold != "all is quiet" || lease.HoldSince == nil || !lease.HoldSince.Equal(after(time.Hour)) || !lease.WorkedAt.Equal(after(2*time.Hour)) {
+			t.Errorf("the lease is %+v", lease)
+		}
+		_, err = w.ReissueCommands(ctx, kept.Fence(), asked, after(time.Hour))
+		must(t, err)
+		done, err := w.ForceEnds(ctx, kept.Fence(), ends, after(time.Hour))
+		must(t, err)
+		if !done[0] || w.read("s").State != models.SessionFailed {
+			t.Errorf("the holder ended %v", done)
+		}
+	})
+}
+
+// A command that its agent has is sent again by whoever has the agent.
+func TestACommandIsReissuedAnywhere(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		epoch := w.agent("a", 0)
+		w.session("s", "a", noon)
+		unsent := func() int {
+			found, err := w.UnsentCommands(t.Context(), []db.Unsent{{AgentID: "a", Epoch: epoch, Limit: 10}})
+			must(t, err)
+			return len(found)
+		}
+		_, err := w.WriteTransitions(t.Context(), []db.Transition{{CommandID: "start-s", AgentID: "a", Epoch: epoch, Sends: 1, SentAt: noon}}, noon)
+		must(t, err)
+		if unsent() != 0 {
+			t.Fatal("what was sent is to be sent")
+		}
+		for _, anywhere := range []bool{false, true} {
+			all, err := w.ReissueCommands(t.Context(), db.Fence{}, []db.Reissue{{SessionID: "s", CommandID: "again", DeadlineAt: after(time.Hour), Anywhere: anywhere}}, noon)
+			must(t, err)
+			if all[0].Command.CommandID != "start-s" || unsent() != map[bool]int{true: 1}[anywhere] {
+				t.Errorf("anywhere %v: %+v, %d are to be sent", anywhere, all[0], unsent())
+			}
+		}
+	})
+}
