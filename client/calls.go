@@ -163,6 +163,11 @@ func (c *Client) Command(ctx context.Context, id string) (Command, error) {
 	return get[Command](ctx, c, nil, "commands", id)
 }
 
+// Reconciler says which replica reconciles sessions, and what is stuck.
+func (c *Client) Reconciler(ctx context.Context) (ReconcilerStatus, error) {
+	return get[ReconcilerStatus](ctx, c, nil, "reconciler")
+}
+
 // LoginLink makes a link that signs a browser in as the client's user, once.
 func (c *Client) LoginLink(ctx context.Context) (LoginLink, error) {
 	var link LoginLink

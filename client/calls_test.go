@@ -100,6 +100,8 @@ func calls() []call {
 			client.List[client.Command]{Items: []client.Command{{CommandID: "c1"}}}},
 		{"command", func(ctx context.Context, c *client.Client) (any, error) { return c.Command(ctx, "c1") },
 			"GET /api/v1/commands/c1", "", true, http.StatusOK, client.Command{CommandID: "c1"}},
+		{"reconciler", func(ctx context.Context, c *client.Client) (any, error) { return c.Reconciler(ctx) },
+			"GET /api/v1/reconciler", "", true, http.StatusOK, client.ReconcilerStatus{Holder: "one", Here: true, Stuck: map[string]int{"pending": 2}}},
 		{"login link", func(ctx context.Context, c *client.Client) (any, error) { return c.LoginLink(ctx) },
 			"POST /api/v1/login-links", "", false, http.StatusCreated, client.LoginLink{URL: "http://x/login?token=y"}},
 		{"me", func(ctx context.Context, c *client.Client) (any, error) { return c.Me(ctx) },

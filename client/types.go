@@ -18,6 +18,8 @@ type (
 	Agent = models.Agent
 	// Command is what an agent was told.
 	Command = models.AgentCommand
+	// ReconcilerStatus says who reconciles sessions and what is stuck.
+	ReconcilerStatus = models.ReconcilerStatus
 )
 
 // Page asks for a part of a list. The zero value is the first part, of the

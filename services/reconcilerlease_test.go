@@ -132,7 +132,7 @@ func TestNobodyIsGivenUpWhileMostAgentsAreSilent(t *testing.T) {
 		w.exec(`UPDATE agent_commands SET deadline_at = NULL`) // which would end them
 		reconciler := w.reconcile()
 		w.clock.advance(12 * time.Minute)
-		var status services.ReconcilerStatus
+		var status models.ReconcilerStatus
 		w.await("it is said why nobody is given up", func() bool {
 			var err error
 			if status, err = reconciler.Status(t.Context()); err != nil {

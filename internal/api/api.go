@@ -34,8 +34,8 @@ type Config struct {
 	Feed     *services.Feed
 	// Activity is told when sessions are used.
 	Activity *services.ActivityKeeper
-	// Dispatcher and Reconciler are shown in the metrics; nil leaves theirs
-	// out.
+	// Dispatcher and Reconciler are shown in the metrics, and the Reconciler by
+	// itself; nil leaves theirs out.
 	Dispatcher *services.CommandDispatcher
 	Reconciler *services.SessionReconciler
 	Auth       *auth.Authenticator
@@ -88,6 +88,7 @@ func New(config Config) (http.Handler, error) {
 		&agentRoutes{database: config.Database, auth: config.Auth, hub: config.Hub, broker: config.Broker,
 			origins: origins, now: config.Now, logger: config.Logger},
 		&commandRoutes{database: config.Database},
+		&reconcilerRoutes{reconciler: config.Reconciler},
 		&accessRoutes{auth: config.Auth, origins: origins, logger: config.Logger},
 		&serverRoutes{database: config.Database, registry: config.Registry, document: document, shutdown: config.Shutdown,
 			logger: config.Logger},

@@ -123,6 +123,15 @@ func describeStuck() *prometheus.Desc {
 	return prometheus.NewDesc("streamspace_sessions_stuck", "Sessions that have been too long in a passing state.", []string{"state"}, nil)
 }
 
+func describeLease() *prometheus.Desc {
+	return prometheus.NewDesc("streamspace_reconciler_lease", "1 on the replica that reconciles sessions, 0 on the others.", nil, nil)
+}
+
+func describeHold() *prometheus.Desc {
+	return prometheus.NewDesc("streamspace_reconciler_hold",
+		"1 while no agent is taken for gone, since most fell silent at once or the control plane was away itself.", nil, nil)
+}
+
 func describeWaiting() *prometheus.Desc {
 	return prometheus.NewDesc("streamspace_sessions_waiting", "Sessions that wait for an agent.", nil, nil)
 }
@@ -139,6 +148,8 @@ func (c *counts) Describe(described chan<- *prometheus.Desc) {
 	described <- describeCommands()
 	described <- describeOldest()
 	described <- describeStuck()
+	described <- describeLease()
+	described <- describeHold()
 	described <- describeWaiting()
 	described <- describeUp()
 }
@@ -213,20 +224,27 @@ func (c *counts) commands(ctx context.Context, collected chan<- prometheus.Metri
 	return nil
 }
 
-func (c *counts) stuck(_ context.Context, collected chan<- prometheus.Metric) error {
+func (c *counts) stuck(ctx context.Context, collected chan<- prometheus.Metric) error {
 	if c.reconciler == nil {
 		return nil
 	}
-	stats, err := c.reconciler.GetStats()
+	status, err := c.reconciler.Status(ctx)
 	if err != nil {
 		return fmt.Errorf("count stuck sessions: %w", err)
 	}
-	for key, count := range stats {
-		if state, isState := strings.CutPrefix(key, "stuck_"); isState {
-			gauge(collected, describeStuck(), count, state)
-		}
+	for state, count := range status.Stuck {
+		gauge(collected, describeStuck(), count, state)
 	}
+	collected <- prometheus.MustNewConstMetric(describeLease(), prometheus.GaugeValue, one(status.Here))
+	collected <- prometheus.MustNewConstMetric(describeHold(), prometheus.GaugeValue, one(status.Hold != ""))
 	return nil
+}
+
+func one(holds bool) float64 {
+	if holds {
+		return 1
+	}
+	return 0
 }
 
 func gauge(collected chan<- prometheus.Metric, described *prometheus.Desc, count int, label string) {

@@ -107,7 +107,7 @@ func newRoot(programs Programs, streams Streams) *cobra.Command {
 	)
 	root.AddCommand(
 		newUp(programs, streams), newServer(programs, streams), newAgent(programs, streams), newMigrate(programs, streams),
-		newSession(streams), newAgents(streams), newCommands(streams), newTemplates(streams),
+		newSession(streams), newAgents(streams), newCommands(streams), newReconciler(streams), newTemplates(streams),
 		newVersion(programs.Version, streams),
 	)
 	root.InitDefaultCompletionCmd()

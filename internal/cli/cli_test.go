@@ -246,6 +246,24 @@ func TestCommandsFromTheCommandLine(t *testing.T) {
 	}
 }
 
+func TestTheReconcilerFromTheCommandLine(t *testing.T) {
+	env := serve(t)
+	out := must(t, env, "reconciler")
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(out, "(the one that answers)"); out = must(t, env, "reconciler") {
+		if time.Now().After(deadline) {
+			t.Fatalf("nobody reconciles:\n%s", out)
+		}
+	}
+	for _, want := range []string{"Replica:", "Epoch:", "Stuck:", "Held back:", "nothing", "Lease until:"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not shown:\n%s", want, out)
+		}
+	}
+	if out := must(t, env, "reconciler", "--output", "json"); !strings.Contains(out, `"here": true`) {
+		t.Errorf("for programs it is %s", out)
+	}
+}
+
 func TestOutputForPrograms(t *testing.T) {
 	env := serve(t)
 	env["STREAMSPACE_OUTPUT"] = "json"

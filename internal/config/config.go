@@ -34,6 +34,10 @@ type Server struct {
 	Workers int
 	// Queue is how many commands may wait for a worker in memory.
 	Queue int
+	// ReconcileEvery is the time between two looks at stuck sessions, StuckAfter
+	// how long one may be in a state that should pass, and AgentGoneAfter the
+	// silence after which an agent is taken for gone.
+	ReconcileEvery, StuckAfter, AgentGoneAfter time.Duration
 	// KeepCommands is for how long commands that have ended are kept.
 	KeepCommands time.Duration
 	// PlacementWeights say how much each part of an agent's score counts, by its
@@ -55,6 +59,7 @@ func NewServer() Server {
 		Workers: 10,
 		Queue:   1000,
 
+		ReconcileEvery: time.Minute, StuckAfter: 5 * time.Minute, AgentGoneAfter: 10 * time.Minute,
 		KeepCommands: 7 * 24 * time.Hour,
 		TicketLife:   time.Minute,
 		StopWithin:   15 * time.Second,
@@ -99,6 +104,9 @@ func (s Server) Validate() error {
 		publicErr,
 		within("workers", s.Workers, 1, 1000),
 		within("queue", s.Queue, 1, 1_000_000),
+		lasting("reconcile-every", s.ReconcileEvery, time.Second, time.Hour),
+		lasting("stuck-after", s.StuckAfter, time.Second, 24*time.Hour),
+		lasting("agent-gone-after", s.AgentGoneAfter, time.Second, 30*24*time.Hour),
 		lasting("keep-commands", s.KeepCommands, time.Minute, 10*365*24*time.Hour),
 		lasting("ticket-life", s.TicketLife, 100*time.Millisecond, time.Minute),
 		lasting("stop-within", s.StopWithin, time.Second, 10*time.Minute),

@@ -128,16 +128,19 @@ func TestDefaultsAreValid(t *testing.T) {
 
 func TestMistakesNameTheFlag(t *testing.T) {
 	for flag, change := range map[string]func(*config.Up){
-		"--data-dir":     func(up *config.Up) { up.DataDir = "" },
-		"--listen":       func(up *config.Up) { up.Listen = "8080" },
-		"--public-url":   func(up *config.Up) { up.PublicURL = "streamspace.example.org" },
-		"--workers":      func(up *config.Up) { up.Workers = 0 },
-		"--queue":        func(up *config.Up) { up.Queue = -1 },
-		"--ticket-life":  func(up *config.Up) { up.TicketLife = time.Hour },
-		"--stop-within":  func(up *config.Up) { up.StopWithin = 0 },
-		"--log-level":    func(up *config.Up) { up.Log.Level = "loud" },
-		"--log-format":   func(up *config.Up) { up.Log.Format = "xml" },
-		"--max-sessions": func(up *config.Up) { up.MaxSessions = -1 },
+		"--data-dir":         func(up *config.Up) { up.DataDir = "" },
+		"--listen":           func(up *config.Up) { up.Listen = "8080" },
+		"--public-url":       func(up *config.Up) { up.PublicURL = "streamspace.example.org" },
+		"--workers":          func(up *config.Up) { up.Workers = 0 },
+		"--queue":            func(up *config.Up) { up.Queue = -1 },
+		"--ticket-life":      func(up *config.Up) { up.TicketLife = time.Hour },
+		"--reconcile-every":  func(up *config.Up) { up.ReconcileEvery = 0 },
+		"--stuck-after":      func(up *config.Up) { up.StuckAfter = 48 * time.Hour },
+		"--agent-gone-after": func(up *config.Up) { up.AgentGoneAfter = -1 },
+		"--stop-within":      func(up *config.Up) { up.StopWithin = 0 },
+		"--log-level":        func(up *config.Up) { up.Log.Level = "loud" },
+		"--log-format":       func(up *config.Up) { up.Log.Format = "xml" },
+		"--max-sessions":     func(up *config.Up) { up.MaxSessions = -1 },
 	} {
 		up := config.NewUp()
 		change(&up)

@@ -1,5 +1,5 @@
 import { parseProblem, unreachable } from "./problem";
-import type { Agent, LaunchRequest, Page, Session, SessionEvent, Template, Ticket, User } from "./types";
+import type { Agent, LaunchRequest, Page, Reconciler, Session, SessionEvent, Template, Ticket, User } from "./types";
 
 const base = "/api/v1";
 const timeoutMs = 20_000;
@@ -22,6 +22,7 @@ export interface Api {
   /** Says that somebody uses a session now. */
   reportActivity(id: string): Promise<void>;
   agents(): Promise<Agent[]>;
+  reconciler(): Promise<Reconciler>;
   /** Opens the event stream; the answer's body is text/event-stream. */
   events(signal: AbortSignal): Promise<Response>;
 }
@@ -84,6 +85,7 @@ export function createApi(fetcher: typeof fetch = (input, init) => fetch(input, 
       await send(`${sessionPath(id)}/activity`, { method: "POST", signal: AbortSignal.timeout(timeoutMs) });
     },
     agents: () => list("/agents?limit=500"),
+    reconciler: () => call("GET", "/reconciler"),
     events: (signal) => send("/events", { headers: { Accept: "text/event-stream" }, signal }),
   };
 }

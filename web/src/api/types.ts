@@ -85,6 +85,12 @@ export interface Template {
   missing?: MissingNeed[];
 }
 
+/** Whoever sets right what is stuck. */
+export interface Reconciler {
+  /** Why no agent is taken for gone for now; absent when nothing holds. */
+  hold?: string;
+}
+
 export interface Agent {
   id: string;
   platform: string;

@@ -13,6 +13,8 @@ function session(id: string, changes: Partial<Session> = {}): Session {
 /** A server in this process, which answers what a test says. */
 class FakeServer {
   sessions = new Map<string, Session>();
+  /** What is held back. */
+  hold: string | undefined;
   /** What the calls of that name are refused with. */
   refusals = new Map<keyof Api, Problem>();
   calls: string[] = [];
@@ -36,6 +38,7 @@ class FakeServer {
     ticket: () => this.answer("ticket", () => ({ ticket: "sst_x", expiresAt: "" })),
     reportActivity: () => this.answer("reportActivity", () => undefined),
     agents: () => this.answer("agents", () => []),
+    reconciler: () => this.answer("reconciler", () => (this.hold ? { hold: this.hold } : {})),
     events: (signal) =>
       this.answer("events", () => {
         const body = new ReadableStream<Uint8Array>({
@@ -129,6 +132,15 @@ test("what could not be read is read again with the catalogue, and asked once", 
   expect(state("own")).toBe("terminated");
   await model.refreshCatalog();
   expect([server.count("me"), server.count("sessions")]).toEqual([2, 2]);
+});
+
+test("what is held back is told while it is", async () => {
+  server.hold = "6 of 6 agents fell silent together";
+  await model.refreshCatalog();
+  expect(model.store.get().hold).toBe("6 of 6 agents fell silent together");
+  server.hold = undefined;
+  await model.refreshCatalog();
+  expect(model.store.get().hold).toBeUndefined();
 });
 
 test("a problem that passed is shown no longer, though the stream never broke", async () => {

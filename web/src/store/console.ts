@@ -22,6 +22,8 @@ export interface ConsoleState {
   templates: Template[] | undefined;
   /** Undefined while unknown, and for users who may not see agents. */
   agents: Agent[] | undefined;
+  /** Why sessions of agents that are away are not given up for now. */
+  hold: string | undefined;
   launches: ReadonlyMap<string, Launch>;
   stream: StreamState;
   /** What keeps the console from hearing from the server at this moment. */
@@ -35,6 +37,7 @@ const initial: ConsoleState = {
   sessionsKnown: false,
   templates: undefined,
   agents: undefined,
+  hold: undefined,
   launches: new Map(),
   stream: "connecting",
   problem: undefined,
@@ -87,13 +90,17 @@ export class Console {
     void this.refreshCatalog();
   }
 
-  /** Reads templates and agents again, which both change without events, and what could not be read before. */
+  /** Reads templates, agents and what is held back again, which change without events, and what could not be read before. */
   async refreshCatalog(): Promise<void> {
-    const [templates, agents] = await Promise.all([
+    const [templates, agents, hold] = await Promise.all([
       this.attempt(() => this.api.templates()),
       this.api.agents().catch(() => undefined),
+      this.api.reconciler().then(
+        (reconciler) => reconciler.hold,
+        () => undefined,
+      ),
     ]);
-    this.set(templates ? { templates, agents } : { agents });
+    this.set(templates ? { templates, agents, hold } : { agents, hold });
     if (templates && !this.listed) await this.refreshSessions();
   }
 
