@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/streamspace/streamspace/internal/cli"
 	"github.com/streamspace/streamspace/internal/config"
