@@ -179,6 +179,7 @@ GET /api/v1/commands
 GET /api/v1/commands/{id}
 GET /api/v1/events
 GET /api/v1/me
+GET /api/v1/reconciler
 GET /api/v1/sessions
 GET /api/v1/sessions/{id}
 GET /api/v1/sessions/{id}/commands
