@@ -20,8 +20,8 @@ type Outgoing struct {
 	Attempts   int
 	// SentEpoch is the connection that it was last sent on; 0 is none.
 	SentEpoch int64
-	// Overtaken tells that the command begins what nobody wants any more: its
-	// session has ended, or is in a later generation.
+	// Overtaken tells that the command begins what nobody wants any more, since its
+	// session has ended or is in a later generation, or what is known to run.
 	Overtaken  bool
 	Payload    json.RawMessage
 	CreatedAt  time.Time
@@ -30,7 +30,7 @@ type Outgoing struct {
 
 const outgoingColumns = `c.seq, c.command_id, c.agent_id, c.session_id, c.generation, c.action, c.payload, c.status,
 	c.attempts, c.sent_epoch, c.created_at, c.deadline_at, c.action IN ('start_session', 'wake_session') AND c.generation <> 0
-	AND EXISTS (SELECT 1 FROM sessions s WHERE s.id = c.session_id AND (s.generation > c.generation OR s.state IN ('terminated', 'failed')))`
+	AND EXISTS (SELECT 1 FROM sessions s WHERE s.id = c.session_id AND (s.generation > c.generation OR s.state IN ('running', 'terminated', 'failed')))`
 
 func scanOutgoing(row scanner) (Outgoing, error) {
 	var command Outgoing

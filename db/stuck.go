@@ -30,26 +30,17 @@ func (d *Database) StuckSessions(ctx context.Context, state models.SessionState,
 	if err != nil || len(sessions) == 0 {
 		return nil, err
 	}
-	ids, agentIDs := make([]string, 0, len(sessions)), []string{}
-	for _, session := range sessions {
-		ids = append(ids, session.ID)
-		if session.AgentID != "" {
-			agentIDs = append(agentIDs, session.AgentID)
-		}
-	}
-	condition, arg, err := d.oneOf("a.id", "$1", agentIDs)
-	if err != nil {
-		return nil, fmt.Errorf("list stuck sessions: %w", err)
-	}
-	found, err := queryAll(ctx, d, "read the agents of stuck sessions", scanAgent, `SELECT `+agentColumns+agentTables+` WHERE `+condition, arg)
+	stuck, err := d.withAgents(ctx, sessions)
 	if err != nil {
 		return nil, err
 	}
-	agents := make(map[string]*models.Agent, len(found))
-	for _, agent := range found {
-		agents[agent.ID] = &agent
+	ids := make([]string, 0, len(sessions))
+	place := make(map[string]*StuckSession, len(sessions))
+	for i := range stuck {
+		ids = append(ids, stuck[i].Session.ID)
+		place[stuck[i].Session.ID] = &stuck[i]
 	}
-	condition, arg, err = d.oneOf("session_id", "$1", ids)
+	condition, arg, err := d.oneOf("session_id", "$1", ids)
 	if err != nil {
 		return nil, fmt.Errorf("list stuck sessions: %w", err)
 	}
@@ -58,12 +49,6 @@ func (d *Database) StuckSessions(ctx context.Context, state models.SessionState,
 		ORDER BY seq`, arg)
 	if err != nil {
 		return nil, err
-	}
-	stuck := make([]StuckSession, 0, len(sessions))
-	place := make(map[string]*StuckSession, len(sessions))
-	for _, session := range sessions {
-		stuck = append(stuck, StuckSession{Session: session, Agent: agents[session.AgentID]})
-		place[session.ID] = &stuck[len(stuck)-1]
 	}
 	for _, command := range commands {
 		one := place[command.SessionID]

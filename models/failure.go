@@ -42,6 +42,15 @@ func (s Session) FailedAgents() []string {
 	return agents
 }
 
+// FailedLast tells whether an agent could not start the session since it was
+// begun again last, if it was.
+func (s Session) FailedLast() bool {
+	if len(s.Failures) == 0 {
+		return false
+	}
+	return len(s.Losses) == 0 || s.Failures[len(s.Failures)-1].At.After(s.Losses[len(s.Losses)-1].At)
+}
+
 // FailedStarts says in words why the session has failed to start, wherever it
 // was tried: empty when it has not.
 func (s Session) FailedStarts() string {

@@ -43,8 +43,8 @@ func (s TemplateSpec) WhenLost() OnLost {
 	return OnLostFail
 }
 
-// Loss is one time that a session's agent did not have it any more and it was
-// begun again.
+// Loss is one time that a session's agent did not have it any more, or was gone
+// itself, and it was begun again.
 type Loss struct {
 	AgentID string `json:"agentId"`
 	// Generation is the one that was lost.
@@ -70,14 +70,15 @@ func (s Session) staysPut() bool {
 	return len(s.Losses) > 0 && s.Losses[len(s.Losses)-1].Remedy == OnLostRestart
 }
 
-// Recovery says in words what is done about the loss: the nth one that counts.
-func (l Loss) Recovery(nth int) string {
+// Recovery says in words what is done about the loss, the nth one that counts,
+// after what has happened.
+func (l Loss) Recovery(happened string, nth int) string {
 	how := "started again there"
 	if l.Remedy == OnLostRecreate {
 		how = "placed anew"
 	}
-	return fmt.Sprintf("agent %q no longer ran it; it is %s, for the %s time of at most %d within %s",
-		l.AgentID, how, ordinal(nth), MaxLosses, FormatDuration(LossWindow))
+	return fmt.Sprintf("%s; it is %s, for the %s time of at most %d within %s",
+		happened, how, ordinal(nth), MaxLosses, FormatDuration(LossWindow))
 }
 
 func ordinal(n int) string {

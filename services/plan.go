@@ -23,6 +23,9 @@ const (
 	restart
 	// recreate it on whatever agent can take it, in the next generation.
 	recreate
+	// rehome it: it hibernates on an agent that shares its home, and is woken from
+	// there if it was to run.
+	rehome
 )
 
 // decision is a step with all that it needs.
@@ -151,19 +154,28 @@ func planMissing(session models.Session, grace absence, now time.Time) decision 
 		return decision{step: forceEnd, to: models.SessionTerminated}
 	}
 	gone := fmt.Sprintf("agent %q no longer runs this session; its machine may have restarted", session.AgentID)
-	policy, recent := session.Spec.Spec.WhenLost(), session.RecentLosses(now)
-	switch {
-	case policy == models.OnLostFail:
+	policy := session.Spec.Spec.WhenLost()
+	if policy == models.OnLostFail {
 		return decision{step: forceEnd, to: models.SessionFailed, reason: gone + ". Launch it again", code: models.CodeRuntimeLost, retryable: true}
+	}
+	return again(session, policy, gone, fmt.Sprintf("agent %q no longer ran it", session.AgentID), models.CodeRuntimeLost, now)
+}
+
+// again has a session that was to run begin again by a policy, but not for ever
+// and not all at once. gone says why it does not run, and happened the same once
+// that is past.
+func again(session models.Session, policy models.OnLost, gone, happened string, code models.ErrorCode, now time.Time) decision {
+	recent := session.RecentLosses(now)
+	switch {
 	case len(recent) >= models.MaxLosses:
-		return decision{step: forceEnd, to: models.SessionFailed, code: models.CodeRuntimeLost, retryable: true,
+		return decision{step: forceEnd, to: models.SessionFailed, code: code, retryable: true,
 			reason: fmt.Sprintf("%s. It has been begun again %d times within %s, which is enough; see what ends it, then launch it again",
 				gone, len(recent), models.FormatDuration(models.LossWindow))}
 	case len(recent) > 0 && now.Sub(recent[len(recent)-1].At) < models.LossBackoff<<(len(recent)-1):
 		return decision{step: leave}
 	}
 	loss := models.Loss{AgentID: session.AgentID, Generation: session.Generation, Remedy: policy, At: now.UTC().Truncate(time.Microsecond)}
-	decided := decision{step: restart, reason: loss.Recovery(len(recent) + 1), code: models.CodeRuntimeLost, losses: append(recent, loss)}
+	decided := decision{step: restart, to: models.SessionPending, reason: loss.Recovery(happened, len(recent)+1), code: code, losses: append(recent, loss)}
 	if policy == models.OnLostRecreate {
 		decided.step = recreate
 	}

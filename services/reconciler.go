@@ -34,7 +34,8 @@ type ReconcilerOptions struct {
 	// long a session may be in that state; DefaultStuckAfter.
 	PendingAfter, TerminatingAfter, HibernatingAfter, WakingAfter time.Duration
 	// AgentGoneAfter is the silence of an agent that is not connected after
-	// which its stuck sessions are ended without it; DefaultAgentGoneAfter.
+	// which its sessions are ended without it if they are stuck, or if their
+	// template does not have them wait for it; DefaultAgentGoneAfter.
 	AgentGoneAfter time.Duration
 	// GiveUpAfter is how long a session may be stuck although its agent is
 	// connected, before it is ended all the same; DefaultGiveUpAfter.
@@ -55,6 +56,9 @@ type ReconcilerOptions struct {
 	// CommandDeadline is that of a command that is issued anew;
 	// DefaultCommandDeadline.
 	CommandDeadline time.Duration
+	// WaitFor is how long a session whose agent is gone waits for another one;
+	// DefaultWaitFor.
+	WaitFor time.Duration
 	// Logger discards by default.
 	Logger *slog.Logger
 	// Now is the clock that everything is compared with; time.Now.
@@ -118,6 +122,7 @@ func NewSessionReconcilerWith(
 		&options.RetryAfter:       DefaultRetryAfter,
 		&options.RetryAtMost:      DefaultRetryAtMost,
 		&options.CommandDeadline:  DefaultCommandDeadline,
+		&options.WaitFor:          DefaultWaitFor,
 	} {
 		if *field <= 0 {
 			*field = otherwise
@@ -245,6 +250,12 @@ func (r *SessionReconciler) pass(ctx context.Context) {
 			}
 		}
 	}
+	if err := r.desert(ctx, hold != "", now); err != nil {
+		r.options.Logger.Error("look for sessions whose agent is gone", "error", err)
+		if models.CodeOf(err) == models.CodeLeaseLost {
+			return
+		}
+	}
 	if err := r.database.NoteWork(ctx, r.lease.held.Fence(), hold, now); err != nil {
 		r.options.Logger.Error("note that sessions are reconciled", "error", err)
 	}
@@ -269,6 +280,47 @@ func (r *SessionReconciler) hold(ctx context.Context, now time.Time) (reason str
 func (r *SessionReconciler) connected(agent *models.Agent, now time.Time) bool {
 	return agent != nil && (r.hub.IsAgentConnected(agent.ID) ||
 		agent.Connected && agent.LastHeartbeat != nil && now.Sub(*agent.LastHeartbeat) <= wire.StaleAfter)
+}
+
+// desert looks at the sessions that should run on agents that are gone, and
+// carries out what is decided about them. While no agent is gone it is two
+// statements.
+func (r *SessionReconciler) desert(ctx context.Context, held bool, now time.Time) error {
+	if held {
+		return nil
+	}
+	gone, err := r.database.GoneAgents(ctx, now.Add(-r.limits.agentGone))
+	if err != nil || len(gone) == 0 {
+		return err
+	}
+	after := ""
+	for more := true; more && !r.loop.isStopped(); {
+		running, err := r.database.RunningOn(ctx, gone, after, reconcileBatch)
+		if err != nil {
+			return err
+		}
+		var ends []db.ForcedEnd
+		for _, one := range running {
+			after = one.Session.ID
+			decided := deserted(situation{StuckSession: one, connected: r.connected(one.Agent, now), watching: r.watching, now: now}, r.limits)
+			if decided.step == leave {
+				continue
+			}
+			end := forced(one.Session, decided)
+			if one.Agent != nil {
+				end.Epoch = one.Agent.Epoch
+			}
+			if decided.step == recreate {
+				end.Again.WaitUntil = now.Add(r.options.WaitFor)
+			}
+			ends = append(ends, end)
+		}
+		if err := r.forceEnds(ctx, ends, now); err != nil {
+			return err
+		}
+		more = len(running) == reconcileBatch
+	}
+	return nil
 }
 
 // bringOn decides about stuck sessions of one state and carries that out.
@@ -342,8 +394,12 @@ func (r *SessionReconciler) sendAgain(session models.Session, command models.Age
 
 // forced is what has a session end as it was decided.
 func forced(session models.Session, decided decision) db.ForcedEnd {
-	return db.ForcedEnd{SessionID: session.ID, From: session.State, To: decided.to,
+	end := db.ForcedEnd{SessionID: session.ID, AgentID: session.AgentID, Generation: session.Generation, From: session.State, To: decided.to,
 		Reason: decided.reason, ReasonCode: decided.code, Retryable: decided.retryable, Actor: "reconciler"}
+	if decided.step == recreate {
+		end.Again = &db.Again{Losses: decided.losses}
+	}
+	return end
 }
 
 func (r *SessionReconciler) forceEnds(ctx context.Context, ends []db.ForcedEnd, now time.Time) error {

@@ -200,8 +200,9 @@ func (d *CommandDispatcher) sendFlow(ctx context.Context, of errand, commands []
 	}
 }
 
-// supersede ends a command whose effect nobody wants any more, also one that
-// was sent: an agent that has lost its journal would do it after its end.
+// supersede ends a command whose effect nobody wants any more, or that is there,
+// also one that was sent: an agent that has lost its journal would do it after
+// its end, or once more, and if that fails clear away what runs.
 func (d *CommandDispatcher) supersede(ctx context.Context, command db.Outgoing) {
 	d.end(ctx, command.CommandID, command.AgentID, db.End{
 		Status: models.CommandCompleted, Result: &models.CommandPayload{"superseded": true}, At: d.options.Now(),

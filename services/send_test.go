@@ -133,6 +133,37 @@ func TestAStartWhoseStopWasAskedForIsNotSentAgain(t *testing.T) {
 	}
 }
 
+// The same holds for a start whose session is known to run, although the agent
+// never said that it succeeded: one that fails clears away what it finds.
+func TestAStartOfWhatRunsIsNotSentAgain(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, database *db.Database) {
+		w := newWorld(t, database, services.DispatcherOptions{PollEvery: time.Hour})
+		w.start()
+		w.register(models.Agent{ID: "a"})
+		agent := w.negotiate("a")
+		w.launch("one")
+		start := agent.command()
+		if verdicts := agent.lists(runs("one", 1)); verdicts[0] != "adopt" {
+			t.Fatalf("it is to %s", verdicts[0])
+		}
+		w.awaitSession("one", models.SessionRunning)
+		w.disconnect(agent)
+
+		agent = w.negotiate("a")
+		last := w.pending("last", "a", "t")
+		if err := w.dispatcher.DispatchCommand(&last); err != nil {
+			t.Fatal(err)
+		}
+		if got := agent.command(); got.CommandID != "last" {
+			t.Errorf("the agent got %s %s", got.Action, got.CommandID)
+		}
+		w.awaitCommand(start.CommandID, models.CommandCompleted)
+		if session := w.session("one"); session.State != models.SessionRunning || session.Generation != 1 {
+			t.Errorf("it is %s", session.State)
+		}
+	})
+}
+
 // While the end of an overtaken start is being written, its row says "unsent"
 // still.
 func TestAnOvertakenStartIsNotSentBehindItsStop(t *testing.T) {

@@ -144,7 +144,7 @@ func (s *Sessions) placePage(ctx context.Context, ids []string, refused map[stri
 			placed++
 			s.dispatcher.expect(one.command)
 			s.options.Logger.Info("waiting session placed", "session", sessions[i].ID, "agent", one.launched.Session.AgentID)
-		case models.CodeOf(one.err) == models.CodeNoSuitableAgent && len(sessions[i].Failures) > 0 && !CouldFit(one.verdicts):
+		case models.CodeOf(one.err) == models.CodeNoSuitableAgent && sessions[i].FailedLast() && !CouldFit(one.verdicts):
 			refused[kinds[i]] = one
 			if err := s.endFailed(ctx, sessions[i], ""); err != nil {
 				return placed, err
@@ -214,6 +214,14 @@ func (s *Sessions) endFailed(ctx context.Context, session models.Session, beside
 	return err
 }
 
+// lostBefore says that the session was lost, and where, if that is why it waits.
+func lostBefore(session models.Session) string {
+	if len(session.Losses) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("it was lost on agent %q and was to be placed anew; ", session.Losses[len(session.Losses)-1].AgentID)
+}
+
 // giveUp ends sessions that have waited for too long.
 func (s *Sessions) giveUp(ctx context.Context) error {
 	now := s.options.Now()
@@ -222,7 +230,7 @@ func (s *Sessions) giveUp(ctx context.Context) error {
 		return err
 	}
 	for _, session := range overdue {
-		if len(session.Failures) > 0 {
+		if session.FailedLast() {
 			if err := s.endFailed(ctx, session, "; no other agent could take it in time"); err != nil {
 				return err
 			}
@@ -231,7 +239,7 @@ func (s *Sessions) giveUp(ctx context.Context) error {
 		waited := session.WaitUntil.Sub(session.StateSince).Round(time.Second)
 		ended, err := s.database.ForceEnd(ctx, db.ForcedEnd{
 			SessionID: session.ID, From: models.SessionPending, To: models.SessionFailed, Waiting: true, Actor: "system", Retryable: true,
-			Reason: fmt.Sprintf("no agent could take the session within %s: %s", waited, session.Reason), ReasonCode: models.CodeWaitTimeout,
+			Reason: fmt.Sprintf("%sno agent could take the session within %s: %s", lostBefore(session), waited, session.Reason), ReasonCode: models.CodeWaitTimeout,
 		}, now)
 		if err != nil {
 			return err

@@ -37,6 +37,7 @@ const (
 	SyncFailed     Fault = "journal sync failed"
 	CallLost       Fault = "answer to a user lost"
 	AgentLeft      Fault = "agent left for a while"
+	AgentAway      Fault = "agent away for so long that it counts as gone"
 	AgentChanged   Fault = "agent came back different"
 	CapacityLie    Fault = "agent lied about its capacity"
 	DatabaseFar    Fault = "database far away"

@@ -55,6 +55,9 @@ func (c change) lost() bool {
 	return c.kind == "session" && c.was == string(models.SessionRunning) && c.became == string(models.SessionPending)
 }
 
+// deserted tells whether that is since its agent is gone.
+func (c change) deserted() bool { return c.code == string(models.CodeAgentUnavailable) }
+
 // takes tells whether a session in this state takes room on its agent.
 func takesRoom(state string) bool {
 	return !models.SessionState(state).Terminal() && state != string(models.SessionHibernated)

@@ -91,8 +91,10 @@ func (j judgement) effectsOnce() {
 				w.violateAt(at, "D4", e.SessionID, "generation %d of session %s was started after generation %d was stopped",
 					e.Generation, e.SessionID, stopped[e.SessionID])
 			}
-			if len(running[e.SessionID]) > 0 {
-				w.violateAt(at, "R3", e.SessionID, "session %s has two runtimes", e.SessionID)
+			for where := range running[e.SessionID] {
+				if !j.forsaken(e.SessionID, where, at) {
+					w.violateAt(at, "R3", e.SessionID, "session %s has two runtimes", e.SessionID)
+				}
 			}
 			if running[e.SessionID] == nil {
 				running[e.SessionID] = map[place]bool{}

@@ -156,6 +156,15 @@ func NewPlan(seed uint64) Plan {
 		p.Enabled[ControlPlaneAway] = true
 		p.events = append(p.events, event{at: c.between(p.Chaos/8, p.Chaos/2), fault: ControlPlaneAway})
 	}
+	if p.Hasty && p.Enabled[ClockStep] {
+		p.AgentGoneAfter = max(p.AgentGoneAfter, 80*time.Second) // for clocks that are further apart it makes no promise
+		p.SettleWithin = p.settleBound()
+	} else if c := newChance(seed, "desertion"); p.Hasty && c.happens(0.5) {
+		p.Enabled[AgentAway] = true
+		p.AgentGoneAfter, p.Chaos = min(p.AgentGoneAfter, 25*time.Second), max(p.Chaos, time.Minute)
+		p.SettleWithin = p.settleBound()
+		p.events = append(p.events, event{at: c.between(p.Chaos/6, p.Chaos/3), fault: AgentAway})
+	}
 	c = newChance(seed, "disk")
 	for _, kind := range []Fault{DiskWiped, DiskRestored} {
 		if c.happens(0.25) {

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -39,7 +40,9 @@ func (j judgement) ends() {
 		if j.drained(c) {
 			drained[c.session] = true
 		}
-		if c.lost() && !j.vanished(c) {
+		if c.lost() && c.deserted() {
+			j.desertion(c)
+		} else if c.lost() && !j.vanished(c) {
 			j.world.violateAt(c.at, "R6", c.session, "session %s is begun again, and it was not lost: %s", c.session, c)
 		}
 		if c.kind != "session" || !models.SessionState(c.became).Terminal() || models.SessionState(c.was).Terminal() {
@@ -88,10 +91,24 @@ func (j judgement) failure(c change) {
 			violate("R2", "no command of the session has come to its deadline")
 		}
 	case models.CodeAgentUnavailable:
+		if c.was == string(models.SessionRunning) && w.users.wishOf(c.session).home {
+			violate("R2", "what keeps its home waits for its agent")
+		}
 		j.declaredGone(c, violate)
 	default:
 		violate("R2", "nothing explains this")
 	}
+}
+
+// desertion judges a session that is begun again elsewhere since its agent is gone.
+func (j judgement) desertion(c change) {
+	violate := func(invariant, why string) {
+		j.world.violateAt(c.at, invariant, c.session, "%s: %s", why, c)
+	}
+	if asked := j.world.users.wishOf(c.session); asked.home || !asked.roams {
+		violate("R3", "a session leaves its agent, and its template does not say that it may")
+	}
+	j.declaredGone(c, violate)
 }
 
 // ended tells whether the machine lost the runtime so before the change.
@@ -150,7 +167,7 @@ func (j judgement) declaredGone(c change, violate func(invariant, why string)) {
 		allowed -= w.plan.StaleAfter + 15*time.Second
 	}
 	after := w.began.Add(c.at - allowed)
-	for _, l := range w.network.all(func(l *link) bool { return l.agent.machine.name == c.agent && l.epochNow() > 0 }) {
+	for _, l := range w.network.all(func(l *link) bool { return l.agent.machine.name == cmp.Or(c.agent, c.agentWas) && l.epochNow() > 0 }) {
 		l.mu.Lock()
 		until := l.broken
 		if until.IsZero() || !l.torn.IsZero() && l.torn.Before(until) {

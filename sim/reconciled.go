@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/streamspace/streamspace/agent/driver"
@@ -102,10 +103,20 @@ func (j judgement) homes() {
 		if c.woken() && !w.shareHomes(before, c.agent) && !wishes[c.session].allowedElsewhere(w.began.Add(c.at)) {
 			w.violateAt(c.at, "R3", c.session, "session %s was woken on %s, its home is on %s, and nobody said that it may leave it", c.session, c.agent, before)
 		}
-		if !j.knownDead(c.session, before, c.at) {
+		if !j.knownDead(c.session, before, c.at) && !j.forsaken(c.session, place{machine: before}, c.at) {
 			w.violateAt(c.at, "R3", c.session, "session %s was placed on %s before its runtime on %s was known to be no more", c.session, c.agent, before)
 		}
 	}
+}
+
+// forsaken tells whether a session without a home was begun again elsewhere since
+// its agent was gone: then what it had there, of that generation or any, may run
+// until its agent is back. R4 judges for how long then.
+func (j judgement) forsaken(session string, where place, at time.Duration) bool {
+	return !j.world.users.wishOf(session).home && slices.ContainsFunc(j.changes, func(c change) bool {
+		return c.session == session && c.lost() && c.deserted() && c.at <= at && c.agentWas == where.machine &&
+			(where.generation == 0 || where.generation == c.generation-1)
+	})
 }
 
 // shareHomes tells whether two machines have the same homes.

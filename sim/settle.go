@@ -133,6 +133,15 @@ func (w *world) unsettled() (left []unsettled) {
 					add("S3", "", "agent %s is lost, and %s may place sessions on it", m.name, r.name)
 				}
 			}
+			left, err := w.history.runningOn(w.ctx(), m.name)
+			if err != nil {
+				add("world", "", "%v", err)
+			}
+			for ref := range left {
+				if !w.users.wishOf(ref.SessionID).home {
+					add("R1", ref.SessionID, "session %s is taken to run on %s, which is lost", ref.SessionID, m.name)
+				}
+			}
 			continue
 		}
 		w.agentUnsettled(m, add)

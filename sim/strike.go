@@ -73,6 +73,12 @@ func (w *world) strike(kind Fault) {
 			step = -step
 		}
 		s.offset.Add(int64(step))
+	case AgentAway:
+		if run := m.running(); run != nil {
+			w.faults.count(kind)
+			run.crash()
+			w.later(w.plan.AgentGoneAfter+c.between(w.plan.ReconcileEvery, 3*w.plan.ReconcileEvery), func() { w.revive(m) })
+		}
 	case AgentLeft:
 		if run := m.running(); run != nil {
 			w.faults.count(kind)
