@@ -244,6 +244,11 @@ func (p *Plan) house(c *chance) {
 		for i := range p.setups {
 			p.setups[i].store = []string{"", "attic", "attic"}[c.pick(3)]
 		}
+		// Late enough that what they move is still to be moved when faults end.
+		drains := newChance(p.Seed, "drains of shared homes")
+		for range drains.pick(3) {
+			p.events = append(p.events, event{at: drains.between(p.Chaos/2, p.Chaos), ask: askDrain})
+		}
 	}
 	for range 1 + c.pick(4) {
 		p.events = append(p.events, event{at: c.between(0, p.Chaos/4), ask: askLaunch})
