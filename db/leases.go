@@ -40,31 +40,41 @@ func scanLease(row scanner) (l Lease, err error) {
 	return l, row.Scan(&l.Name, &l.Holder, &l.Epoch, timeColumn{&l.ExpiresAt}, optionalTime{&l.WorkedAt}, &l.Hold, optionalTime{&l.HoldSince})
 }
 
-// AcquireLease renews the holder's lease for so long from now, or takes one that
-// nobody has any more, in the next epoch. held tells whether the lease that is
-// given is the holder's now. overdue is a lease that whoever asks has seen
-// unchanged for as long as one lasts: it has expired, whatever the holder's
-// clock made of it.
-func (d *Database) AcquireLease(ctx context.Context, name, holder string, duration time.Duration, overdue Lease, now time.Time) (lease Lease, held bool, err error) {
+// Claim asks for a lease.
+type Claim struct {
+	Name, Holder string
+	// Epoch is that of the lease that the holder has; 0 is none, also when an
+	// earlier process of the same name has one.
+	Epoch int64
+	// Duration is for how long.
+	Duration time.Duration
+	// Overdue is somebody's lease that the claimant has seen unchanged for as long
+	// as one lasts: it has expired, whatever its holder's clock made of it.
+	Overdue Lease
+}
+
+// AcquireLease renews the claimant's lease, or takes one that nobody else has
+// any more, in the next epoch. held tells whether the lease that is given is the
+// claimant's now.
+func (d *Database) AcquireLease(ctx context.Context, claim Claim, now time.Time) (lease Lease, held bool, err error) {
 	err = d.write(ctx, "acquire lease", func(ctx context.Context, t *tx) error {
 		if _, err := t.exec(ctx, `INSERT INTO leases (name, holder, epoch, expires_at) VALUES ($1, '', 0, $2) ON CONFLICT (name) DO NOTHING`,
-			name, d.at(now)); err != nil {
+			claim.Name, d.at(now)); err != nil {
 			return err
 		}
-		if lease, err = scanLease(t.row(ctx, "SELECT "+leaseColumns+" FROM leases WHERE name = $1"+d.forUpdate(), name)); err != nil {
+		if lease, err = scanLease(t.row(ctx, "SELECT "+leaseColumns+" FROM leases WHERE name = $1"+d.forUpdate(), claim.Name)); err != nil {
 			return err
 		}
-		expired := !lease.ExpiresAt.After(now) || lease.Epoch == overdue.Epoch && lease.ExpiresAt.Equal(overdue.ExpiresAt)
-		held = lease.Holder == holder || expired
-		if !held {
+		expired := !lease.ExpiresAt.After(now) || lease.Epoch == claim.Overdue.Epoch && lease.ExpiresAt.Equal(claim.Overdue.ExpiresAt)
+		if held = lease.Holder == claim.Holder || expired; !held {
 			return nil
 		}
-		if expired || lease.Holder != holder {
-			lease = Lease{Name: name, Holder: holder, Epoch: lease.Epoch + 1, WorkedAt: lease.WorkedAt}
+		if expired || lease.Epoch != claim.Epoch {
+			lease = Lease{Name: claim.Name, Holder: claim.Holder, Epoch: lease.Epoch + 1, WorkedAt: lease.WorkedAt}
 		}
-		lease.ExpiresAt = now.Add(duration).UTC().Truncate(time.Microsecond)
+		lease.ExpiresAt = now.Add(claim.Duration).UTC().Truncate(time.Microsecond)
 		_, err := t.exec(ctx, `UPDATE leases SET holder = $2, epoch = $3, expires_at = $4, hold = $5, hold_since = $6 WHERE name = $1`,
-			name, holder, lease.Epoch, d.at(lease.ExpiresAt), lease.Hold, d.atOptional(lease.HoldSince))
+			lease.Name, lease.Holder, lease.Epoch, d.at(lease.ExpiresAt), lease.Hold, d.atOptional(lease.HoldSince))
 		return err
 	})
 	return lease, held && err == nil, err

@@ -11,10 +11,14 @@ import (
 func TestALeaseHasOneHolder(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		const lasts = 15 * time.Second
+		epochs := map[string]int64{}
 		acquire := func(holder string, now time.Time) (db.Lease, bool) {
 			t.Helper()
-			lease, held, err := w.AcquireLease(t.Context(), "work", holder, lasts, db.Lease{}, now)
+			lease, held, err := w.AcquireLease(t.Context(), db.Claim{Name: "work", Holder: holder, Epoch: epochs[holder], Duration: lasts}, now)
 			must(t, err)
+			if held {
+				epochs[holder] = lease.Epoch
+			}
 			return lease, held
 		}
 		if _, known, err := w.Lease(t.Context(), "work"); known || err != nil {
@@ -53,27 +57,31 @@ func TestALeaseHasOneHolder(t *testing.T) {
 		if fourth, held := acquire("one", noon.Add(4*lasts)); !held || fourth.Epoch != 4 {
 			t.Fatalf("what was given up gave %+v, %v", fourth, held)
 		}
+		delete(epochs, "one") // as it was killed, and starts again
+		if fifth, held := acquire("one", noon.Add(4*lasts)); !held || fifth.Epoch != 5 {
+			t.Fatalf("started again it got %+v, %v", fifth, held)
+		}
 	})
 }
 
 // A holder whose clock is ahead writes a time that is long to come.
 func TestALeaseThatIsNotRenewedIsOverdueWhateverItsHoldersClock(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		ahead, _, err := w.AcquireLease(t.Context(), "work", "one", time.Minute, db.Lease{}, after(time.Hour))
+		ahead, _, err := w.AcquireLease(t.Context(), db.Claim{Name: "work", Holder: "one", Duration: time.Minute}, after(time.Hour))
 		must(t, err)
-		_, held, err := w.AcquireLease(t.Context(), "work", "two", time.Minute, db.Lease{}, noon)
+		_, held, err := w.AcquireLease(t.Context(), db.Claim{Name: "work", Holder: "two", Duration: time.Minute}, noon)
 		must(t, err)
 		if held {
 			t.Fatal("it was taken at once")
 		}
-		renewed, _, err := w.AcquireLease(t.Context(), "work", "one", time.Minute, db.Lease{}, after(time.Hour+time.Second))
+		renewed, _, err := w.AcquireLease(t.Context(), db.Claim{Name: "work", Holder: "one", Epoch: 1, Duration: time.Minute}, after(time.Hour+time.Second))
 		must(t, err)
-		_, held, err = w.AcquireLease(t.Context(), "work", "two", time.Minute, ahead, noon)
+		_, held, err = w.AcquireLease(t.Context(), db.Claim{Name: "work", Holder: "two", Duration: time.Minute, Overdue: ahead}, noon)
 		must(t, err)
 		if held {
 			t.Fatal("it was taken although it had been renewed")
 		}
-		if taken, held, err := w.AcquireLease(t.Context(), "work", "two", time.Minute, renewed, noon); err != nil || !held || taken.Epoch != 2 {
+		if taken, held, err := w.AcquireLease(t.Context(), db.Claim{Name: "work", Holder: "two", Duration: time.Minute, Overdue: renewed}, noon); err != nil || !held || taken.Epoch != 2 {
 			t.Fatalf("%+v, %v, %v", taken, held, err)
 		}
 	})
@@ -85,9 +93,9 @@ func TestALostLeaseFencesItsHoldersWrites(t *testing.T) {
 		ctx := t.Context()
 		w.agent("a", 0)
 		w.session("s", "a", noon)
-		lost, _, err := w.AcquireLease(ctx, "work", "one", time.Minute, db.Lease{}, noon)
+		lost, _, err := w.AcquireLease(ctx, db.Claim{Name: "work", Holder: "one", Duration: time.Minute}, noon)
 		must(t, err)
-		kept, held, err := w.AcquireLease(ctx, "work", "two", time.Minute, db.Lease{}, after(time.Hour))
+		kept, held, err := w.AcquireLease(ctx, db.Claim{Name: "work", Holder: "two", Duration: time.Minute}, after(time.Hour))
 		must(t, err)
 		if !held {
 			t.Fatal("an expired lease was not taken")

@@ -61,11 +61,11 @@ type tenure struct {
 // keep renews the lease or tries to take it.
 func (l *lease) keep(ctx context.Context) (tenure, error) {
 	asked := l.now()
-	var overdue db.Lease
+	claim := db.Claim{Name: l.name, Holder: l.holder, Epoch: l.held.Epoch, Duration: l.duration}
 	if time.Since(l.seenAt) >= l.duration {
-		overdue = l.seen
+		claim.Overdue = l.seen
 	}
-	got, held, err := l.database.AcquireLease(ctx, l.name, l.holder, l.duration, overdue, asked)
+	got, held, err := l.database.AcquireLease(ctx, claim, asked)
 	if err != nil {
 		return tenure{holds: asked.Before(l.trusted)}, err
 	}

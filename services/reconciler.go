@@ -50,8 +50,9 @@ type ReconcilerOptions struct {
 	// Lease is how long this replica keeps the others from reconciling when it is
 	// not heard of any more; DefaultLease.
 	Lease time.Duration
-	// Replica names this replica for people, and no other; by default it is the
-	// host's name with some random letters.
+	// Replica names this replica and no other. One that was killed and starts again
+	// under its name goes on at once. By default it is the host's name with some
+	// random letters.
 	Replica string
 	// CommandDeadline is that of a command that is issued anew;
 	// DefaultCommandDeadline.

@@ -30,7 +30,7 @@ func TestTheReconcilerIsShown(t *testing.T) {
 		t.Errorf("while nobody reconciles it is %+v", status)
 	}
 	metrics("streamspace_reconciler_lease 0", "streamspace_reconciler_hold 0")
-	lease, _, err := w.database.AcquireLease(t.Context(), "reconciler", "another", time.Minute, db.Lease{}, w.now())
+	lease, _, err := w.database.AcquireLease(t.Context(), db.Claim{Name: "reconciler", Holder: "another", Duration: time.Minute}, w.now())
 	must(t, err)
 	must(t, w.database.NoteWork(t.Context(), lease.Fence(), "most are silent", w.now()))
 	status := shown()

@@ -149,7 +149,7 @@ func (s *Server) compose(ctx context.Context, feed *services.Feed, weights servi
 	services.NewInventory(s.database, s.hub, s.dispatcher, services.InventoryOptions{Logger: s.logger})
 	s.reconciler = services.NewSessionReconcilerWith(s.database, s.hub, s.dispatcher, services.ReconcilerOptions{
 		Interval: c.ReconcileEvery, PendingAfter: c.StuckAfter, TerminatingAfter: c.StuckAfter, HibernatingAfter: c.StuckAfter,
-		WakingAfter: c.StuckAfter, AgentGoneAfter: c.AgentGoneAfter, Logger: s.logger})
+		WakingAfter: c.StuckAfter, AgentGoneAfter: c.AgentGoneAfter, Replica: replicaName(c.DataDir), Logger: s.logger})
 	s.retention = services.NewRetention(s.database, services.RetentionOptions{Keep: c.KeepCommands, Logger: s.logger})
 	selector := services.NewAgentSelectorWith(s.database.DB(), s.hub, services.SelectorOptions{Weights: weights})
 	sessions := services.NewSessions(s.database, selector, s.dispatcher, services.SessionsOptions{Logger: s.logger})
