@@ -129,6 +129,19 @@ func (c *Client) DrainAgent(ctx context.Context, id string, request DrainRequest
 	return c.changeService(ctx, id, "drain", request)
 }
 
+// RemoveAgent removes an agent that is gone for good, with its keys, for admins.
+// Its sessions fail, are placed anew, or move, as their templates say; without force
+// it must have none. An agent that is connected and has sessions is refused.
+func (c *Client) RemoveAgent(ctx context.Context, id string, force bool) (Removed, error) {
+	query := url.Values{}
+	if force {
+		query.Set("force", "true")
+	}
+	var removed Removed
+	err := c.do(ctx, call{method: http.MethodDelete, segments: []string{"agents", id}, query: query}, &removed)
+	return removed, err
+}
+
 func (c *Client) changeService(ctx context.Context, id, change string, body any) (Agent, error) {
 	var agent Agent
 	err := c.do(ctx, call{method: http.MethodPost, segments: []string{"agents", id, change}, body: body, repeatable: true}, &agent)

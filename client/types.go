@@ -80,6 +80,13 @@ type DrainRequest struct {
 	DeadlineSeconds *int64 `json:"deadlineSeconds,omitempty"`
 }
 
+// Removed is an agent that was removed.
+type Removed struct {
+	AgentID string `json:"agentId"`
+	// Sessions are those that were on it, as they are now.
+	Sessions []Session `json:"sessions"`
+}
+
 // Explanation says why a session is where it is, waits or was refused, or what
 // would become of a launch.
 type Explanation struct {

@@ -136,6 +136,9 @@ type Moving struct {
 	SessionID, AgentID string
 	State              models.SessionState
 	Until              time.Time
+	// Removed tells that its agent was removed: AgentID is another one that shares
+	// its home.
+	Removed bool
 }
 
 // MovingSessions lists sessions that drains have hibernating or hibernated and
@@ -143,8 +146,8 @@ type Moving struct {
 // others and from the one after another; the zero value is before all.
 func (d *Database) MovingSessions(ctx context.Context, after Moving, limit int, now time.Time) ([]Moving, error) {
 	return queryAll(ctx, d, "list moving sessions", func(row scanner) (one Moving, err error) {
-		return one, row.Scan(&one.SessionID, &one.AgentID, text(&one.State), timeColumn{&one.Until})
-	}, `SELECT id, agent_id, state, move_until FROM sessions WHERE (move_until, id) > ($1, $2) AND move_until > $3
+		return one, row.Scan(&one.SessionID, &one.AgentID, text(&one.State), timeColumn{&one.Until}, &one.Removed)
+	}, `SELECT id, agent_id, state, move_until, coalesce(reason_code, '') = 'agent_unavailable' FROM sessions WHERE (move_until, id) > ($1, $2) AND move_until > $3
 		AND state IN ('hibernating', 'hibernated') ORDER BY move_until, id LIMIT $4`, d.at(after.Until), after.SessionID, d.at(now), limit)
 }
 

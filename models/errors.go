@@ -22,6 +22,8 @@ const (
 	CodeSessionNotRunning ErrorCode = "session_not_running"
 	CodeTemplateUnknown   ErrorCode = "template_unknown"
 	CodeAgentUnknown      ErrorCode = "agent_unknown"
+	CodeAgentConnected    ErrorCode = "agent_connected"
+	CodeAgentInUse        ErrorCode = "agent_in_use"
 	CodeAgentUnavailable  ErrorCode = "agent_unavailable"
 	CodeNoSuitableAgent   ErrorCode = "no_suitable_agent"
 	CodeWaitingForAgent   ErrorCode = "waiting_for_agent"

@@ -153,8 +153,11 @@ func (d *Drainer) move(ctx context.Context) (soon bool) {
 				soon = true
 				continue
 			}
-			_, err := d.sessions.Wake(ctx, WakeRequest{SessionID: last.SessionID, Actor: drainActor, moves: true,
-				reason: fmt.Sprintf("it had to hibernate when agent %q was taken out of service", last.AgentID)})
+			reason := fmt.Sprintf("it had to hibernate when agent %q was taken out of service", last.AgentID)
+			if last.Removed {
+				reason = "its agent was removed, and others have its home"
+			}
+			_, err := d.sessions.Wake(ctx, WakeRequest{SessionID: last.SessionID, Actor: drainActor, moves: true, reason: reason})
 			switch models.CodeOf(err) {
 			case "", models.CodeNoSuitableAgent, models.CodeSessionNotRunning, models.CodeTransitionIllegal: // later, or somebody else has changed it
 			default:

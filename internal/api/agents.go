@@ -14,6 +14,7 @@ import (
 	"github.com/streamspace/streamspace/db"
 	"github.com/streamspace/streamspace/internal/auth"
 	"github.com/streamspace/streamspace/models"
+	"github.com/streamspace/streamspace/services"
 	"github.com/streamspace/streamspace/tunnel"
 	"github.com/streamspace/streamspace/websocket"
 	"github.com/streamspace/streamspace/wire"
@@ -29,6 +30,7 @@ const (
 // agentRoutes are agents, as users see them and as they call themselves.
 type agentRoutes struct {
 	database *db.Database
+	sessions *services.Sessions
 	auth     *auth.Authenticator
 	hub      *websocket.AgentHub
 	broker   *tunnel.Broker

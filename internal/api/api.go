@@ -85,7 +85,7 @@ func New(config Config) (http.Handler, error) {
 		&eventRoutes{database: config.Database, observer: observer, auth: config.Auth, feed: config.Feed, shutdown: config.Shutdown,
 			poll: config.EventsPoll, ping: config.EventsPing, logger: config.Logger},
 		&templateRoutes{database: config.Database},
-		&agentRoutes{database: config.Database, auth: config.Auth, hub: config.Hub, broker: config.Broker,
+		&agentRoutes{database: config.Database, sessions: config.Sessions, auth: config.Auth, hub: config.Hub, broker: config.Broker,
 			origins: origins, now: config.Now, logger: config.Logger},
 		&commandRoutes{database: config.Database},
 		&reconcilerRoutes{reconciler: config.Reconciler},

@@ -28,6 +28,34 @@ func (a *agentRoutes) registerService(r *router) {
 	register(r, operation(accessAdmin, http.MethodPost, base+"/agents/{id}/drain", "drain-agent", tagAgents,
 		"Keep new sessions away from an agent, and stop those that are left at a deadline, or move those that keep a home; asked again it changes the deadline",
 		append(bodyErrors(), http.StatusNotFound)...), a.drain)
+	remove := operation(accessAdmin, http.MethodDelete, base+"/agents/{id}", "remove-agent", tagAgents,
+		"Remove an agent that is gone for good, with its keys", http.StatusNotFound, http.StatusConflict)
+	remove.Description = "Its sessions fail, are placed anew, or move to an agent that shares their home, as their templates say. Refused while it is connected " +
+		"and sessions are on it, and without force while sessions are on it."
+	register(r, remove, a.remove)
+}
+
+type removeInput struct {
+	AgentParam
+	Force bool `query:"force" doc:"remove it although sessions are on it"`
+}
+
+// Removed is an agent that was removed.
+type Removed struct {
+	AgentID string `json:"agentId"`
+	// Sessions are those that were on it, as they are now.
+	Sessions []models.Session `json:"sessions" nullable:"false" doc:"those that were on it, as they are now"`
+}
+
+func (a *agentRoutes) remove(ctx context.Context, input *removeInput) (*output[Removed], error) {
+	sessions, err := a.sessions.Remove(ctx, input.ID, actorOf(ctx), input.Force)
+	if err != nil {
+		return nil, err
+	}
+	if sessions == nil {
+		sessions = []models.Session{}
+	}
+	return &output[Removed]{Body: Removed{AgentID: input.ID, Sessions: sessions}}, nil
 }
 
 func (a *agentRoutes) cordon(ctx context.Context, input *AgentParam) (*output[models.Agent], error) {

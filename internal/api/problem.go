@@ -37,6 +37,8 @@ var kinds = map[models.ErrorCode]kind{
 	models.CodeSessionNotRunning: {http.StatusConflict, "The session is not running"},
 	models.CodeTemplateUnknown:   {http.StatusNotFound, "No such template"},
 	models.CodeAgentUnknown:      {http.StatusNotFound, "No such agent"},
+	models.CodeAgentConnected:    {http.StatusConflict, "The agent is connected"},
+	models.CodeAgentInUse:        {http.StatusConflict, "Sessions are on the agent"},
 	models.CodeAgentUnavailable:  {http.StatusServiceUnavailable, "The agent is not connected"},
 	models.CodeNoSuitableAgent:   {http.StatusServiceUnavailable, "No agent can run this"},
 	models.CodeCommandUnknown:    {http.StatusNotFound, "No such command"},

@@ -170,6 +170,7 @@ func TestTheDocument(t *testing.T) {
 }
 
 const everyRoute = `
+DELETE /api/v1/agents/{id}
 DELETE /api/v1/sessions/{id}
 GET /api/v1/agents
 GET /api/v1/agents/connect

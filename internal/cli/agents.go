@@ -21,7 +21,7 @@ func newAgents(streams Streams) *cobra.Command {
 	}
 	caller.bind(command)
 	command.AddCommand(newAgentsList(caller), newAgentsShow(caller), newAgentsKey(caller),
-		newAgentsCordon(caller), newAgentsUncordon(caller), newAgentsDrain(caller))
+		newAgentsCordon(caller), newAgentsUncordon(caller), newAgentsDrain(caller), newAgentsRemove(caller))
 	return command
 }
 

@@ -45,3 +45,17 @@ one  One   terminal  running (unreachable)  edge   admin  AGE  -`)
 		t.Error(err)
 	}
 }
+
+func TestAnAgentIsRemovedFromTheCommandLine(t *testing.T) {
+	env := awayAgent(t, "terminal")
+	if status, _, said := run(t, env, "agents", "remove", "edge"); status != 1 || !strings.Contains(said, "--force") {
+		t.Errorf("with a session on it: status %d, %q", status, said)
+	}
+	golden(t, must(t, env, "agents", "remove", "edge", "--force"), `
+edge: removed
+session one: failed, agent "edge" was removed by admin. Launch it again`)
+	golden(t, must(t, env, "agents", "list"), "There are no agents. Make a key for one with: streamspace agents key ID")
+	if status, _, said := run(t, env, "agents", "remove", "edge"); status != 1 || !strings.Contains(said, `no agent "edge"`) {
+		t.Errorf("removed already: status %d, %q", status, said)
+	}
+}

@@ -180,7 +180,7 @@ function api(method, path, body, response) {
     case "GET templates":
       return [200, { items: templates }];
     case "GET agents":
-      return [200, { items: [{ id: "local", platform: "process", status: "online", sessions: newest().filter((s) => s.state === "running").length }, { id: "build-host", platform: "process", region: "eu", status: "offline", sessions: 0 }] }];
+      return [200, { items: [{ id: "local", platform: "process", status: "online", connected: true, sessions: newest().filter((s) => s.state === "running").length }, { id: "build-host", platform: "process", region: "eu", status: "offline", connected: false, sessions: 0 }] }];
     case "GET sessions":
       return [200, { items: newest() }];
     case "POST sessions":

@@ -22,6 +22,8 @@ export interface Api {
   /** Says that somebody uses a session now. */
   reportActivity(id: string): Promise<void>;
   agents(): Promise<Agent[]>;
+  /** Says that an agent is gone for good, whatever is on it. For admins. */
+  removeAgent(id: string): Promise<void>;
   reconciler(): Promise<Reconciler>;
   /** Opens the event stream; the answer's body is text/event-stream. */
   events(signal: AbortSignal): Promise<Response>;
@@ -85,6 +87,9 @@ export function createApi(fetcher: typeof fetch = (input, init) => fetch(input, 
       await send(`${sessionPath(id)}/activity`, { method: "POST", signal: AbortSignal.timeout(timeoutMs) });
     },
     agents: () => list("/agents?limit=500"),
+    removeAgent: async (id) => {
+      await call("DELETE", `/agents/${encodeURIComponent(id)}?force=true`);
+    },
     reconciler: () => call("GET", "/reconciler"),
     events: (signal) => send("/events", { headers: { Accept: "text/event-stream" }, signal }),
   };

@@ -98,6 +98,8 @@ export interface Agent {
   /** The storage that its persistent homes are on, which others may share. */
   homeStore?: string;
   status: string;
+  /** Whether its newest connection lasts, to whichever replica. */
+  connected: boolean;
   /** Whether it takes no new sessions until a person says otherwise. */
   cordoned: boolean;
   /** When what is left on a draining agent is stopped; never, if it is missing. */

@@ -38,6 +38,7 @@ class FakeServer {
     ticket: () => this.answer("ticket", () => ({ ticket: "sst_x", expiresAt: "" })),
     reportActivity: () => this.answer("reportActivity", () => undefined),
     agents: () => this.answer("agents", () => []),
+    removeAgent: () => this.answer("removeAgent", () => undefined),
     reconciler: () => this.answer("reconciler", () => (this.hold ? { hold: this.hold } : {})),
     events: (signal) =>
       this.answer("events", () => {
@@ -273,4 +274,13 @@ test("sessions are listed newest first, live and ended apart", () => {
   );
   expect(liveSessions(all).map((one) => one.id)).toEqual(["new", "old"]);
   expect(endedSessions(all, 3).map((one) => one.id)).toEqual(["ended", "failed", "twin-b"]);
+});
+
+test("a removed agent is gone at once", async () => {
+  await model.refreshCatalog();
+  const before = server.count("agents");
+  await model.removeAgent("laptop");
+  expect([server.count("removeAgent"), server.count("agents")]).toEqual([1, before + 1]);
+  server.refusals.set("removeAgent", new Problem("it is connected", "agent_connected", 409, false));
+  await expect(model.removeAgent("laptop")).rejects.toMatchObject({ code: "agent_connected" });
 });

@@ -104,6 +104,12 @@ export class Console {
     if (templates && !this.listed) await this.refreshSessions();
   }
 
+  /** Removes an agent that is gone for good; it rejects with a Problem. */
+  async removeAgent(id: string): Promise<void> {
+    await this.api.removeAgent(id);
+    await this.refreshCatalog();
+  }
+
   /**
    * Reads the user's session list, ended sessions included; the event stream knows
    * only live ones. An admin's list has everybody's, and nothing tells of changes
