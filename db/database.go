@@ -20,6 +20,8 @@ import (
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
 	"github.com/mattn/go-sqlite3"
+
+	"github.com/streamspace/streamspace/models"
 )
 
 // Engine names a database engine.
@@ -42,6 +44,9 @@ type Options struct {
 	// the goroutine that committed; it must not block. It is a hint: a crash
 	// between commit and call loses it.
 	SessionChanged func(sessionID string)
+	// SessionPassed is called likewise for each session that has left a state that
+	// should pass, with how long it was in it.
+	SessionPassed func(from, to models.SessionState, took time.Duration)
 }
 
 // Database is an open database.

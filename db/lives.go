@@ -14,6 +14,24 @@ type life struct {
 	before  models.SessionState
 }
 
+// passage is a state that a session has left.
+type passage struct {
+	from, to models.SessionState
+	took     time.Duration
+}
+
+// arrive is arrive, and has what passed told of once the transaction has
+// committed.
+func (t *tx) arrive(session *models.Session, from models.SessionState, now time.Time) {
+	since := session.StateSince
+	arrive(session, from, now)
+	switch from {
+	case session.State:
+	case models.SessionPending, models.SessionHibernating, models.SessionWaking, models.SessionTerminating:
+		t.passed = append(t.passed, passage{from, session.State, now.Sub(since)})
+	}
+}
+
 // arrive notes what follows from the session's change from one state to the one
 // that it has now. Its time limits count from when it runs.
 func arrive(session *models.Session, from models.SessionState, now time.Time) {
@@ -61,7 +79,7 @@ func (t *tx) saveLives(ctx context.Context, lives []life, now time.Time) error {
 		{"expires_at", "timestamptz"}, {"idle_at", "timestamptz"}}}
 	for _, one := range lives {
 		session := one.session
-		arrive(session, one.before, now)
+		t.arrive(session, one.before, now)
 		failures, err := asJSON(session.Failures)
 		if err != nil {
 			return err

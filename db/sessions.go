@@ -209,7 +209,7 @@ func (d *Database) lockSession(ctx context.Context, t *tx, sessionID string) (mo
 // saveSession writes what a session's life changes. The row is locked, so it
 // still is in state from; the guard makes sure of it.
 func (d *Database) saveSession(ctx context.Context, t *tx, session *models.Session, from models.SessionState, now time.Time) error {
-	arrive(session, from, now)
+	t.arrive(session, from, now)
 	written, err := t.exec(ctx, `UPDATE sessions SET state = $2, desired_state = $3, generation = $4, reason = $5,
 		reason_code = $6, retryable = $7, updated_at = $8, state_since = $9, expires_at = $11, idle_at = $12
 		WHERE id = $1 AND state = $10`,

@@ -14,6 +14,7 @@ type tx struct {
 	*sql.Tx
 	database *Database
 	changed  []string
+	passed   []passage
 }
 
 // sessionChanged notes that a session's row is written, for the one hint after
@@ -41,20 +42,26 @@ func (t *tx) row(ctx context.Context, query string, args ...any) *sql.Row {
 // writers take turns and the transaction is immediate; on PostgreSQL it is READ
 // COMMITTED, and work locks the rows that it decides on.
 func (d *Database) write(ctx context.Context, what string, work func(context.Context, *tx) error) error {
-	changed, err := d.transact(ctx, work)
+	done, err := d.transact(ctx, work)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, outage(err))
 	}
 	if d.options.SessionChanged != nil {
-		for _, sessionID := range changed {
+		for _, sessionID := range done.changed {
 			d.options.SessionChanged(sessionID)
+		}
+	}
+	if d.options.SessionPassed != nil {
+		for _, one := range done.passed {
+			d.options.SessionPassed(one.from, one.to, one.took)
 		}
 	}
 	return nil
 }
 
-// transact is write without the telling: it gives the changed sessions.
-func (d *Database) transact(ctx context.Context, work func(context.Context, *tx) error) (changed []string, err error) {
+// transact is write without the telling: it gives the transaction, which knows
+// of what to tell.
+func (d *Database) transact(ctx context.Context, work func(context.Context, *tx) error) (done *tx, err error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	if d.turn != nil {
@@ -79,7 +86,7 @@ func (d *Database) transact(ctx context.Context, work func(context.Context, *tx)
 	if err := raw.Commit(); err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
-	return t.changed, nil
+	return t, nil
 }
 
 // dialect turns the $N placeholders, which both drivers take, into ?N for

@@ -79,6 +79,7 @@ func (i *Inventory) AgentMessage(ctx context.Context, peer websocket.Peer, messa
 	verdicts, absent := compare(sessions, inventory.Items)
 	for _, verdict := range verdicts {
 		if verdict.Verdict == wire.VerdictStop {
+			i.dispatcher.counters.orphans.Add(1)
 			i.options.Logger.Warn("an agent runs what it should not, and is told to stop it",
 				"agent", peer.AgentID, "session", verdict.SessionID, "generation", verdict.Generation)
 		}

@@ -106,6 +106,9 @@ func TestALostSessionIsStartedAgainOnItsAgent(t *testing.T) {
 		if commands := w.sessionCommands("one"); len(commands) != 4 {
 			t.Errorf("%d commands in all", len(commands))
 		}
+		if lost := w.dispatcher.Stats().Lost; lost[services.LostEnded] != 1 || lost[services.LostRestarted] == 0 || lost[services.LostRecreated] != 0 {
+			t.Errorf("the losses are counted as %v", lost)
+		}
 		want := []string{">pending by user:ann", "pending>running by agent:a", "running>pending by reconciler", "pending>running by agent:a"}
 		if got := w.history("one"); strings.Join(got[:4], ", ") != strings.Join(want, ", ") || len(got) != 9 {
 			t.Errorf("its history is %q", got)
@@ -147,7 +150,8 @@ func TestALostSessionIsPlacedAnew(t *testing.T) {
 		w.clock.advance(time.Minute)
 		agent.lists()
 		session := w.session("one")
-		if !session.Waiting() || session.Generation != 2 || session.WaitUntil.Sub(w.clock.Now()) != services.DefaultWaitFor {
+		if !session.Waiting() || session.Generation != 2 || session.WaitUntil.Sub(w.clock.Now()) != services.DefaultWaitFor ||
+			w.dispatcher.Stats().Lost[services.LostRecreated] != 1 {
 			t.Fatalf("it is %+v", session)
 		}
 		other.send(wire.TypeHeartbeat, wire.Heartbeat{Status: models.AgentOnline})

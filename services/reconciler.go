@@ -80,6 +80,8 @@ type SessionReconciler struct {
 	options    ReconcilerOptions
 	limits     thresholds
 
+	counters *reconcilerCounters
+
 	loop *loop
 	// What follows is the loop's own.
 	lease *lease
@@ -153,7 +155,8 @@ func NewSessionReconcilerWith(
 		},
 		lease: &lease{database: database, name: reconcilerLease, holder: options.Replica, duration: options.Lease,
 			logger: options.Logger, now: options.Now},
-		loop: newLoop(),
+		counters: newReconcilerCounters(),
+		loop:     newLoop(),
 	}
 }
 
@@ -202,6 +205,7 @@ func (r *SessionReconciler) Start() {
 			if now.holds && (now.taken || time.Since(last) >= r.options.Interval) {
 				last = time.Now()
 				r.pass(ctx)
+				r.counters.passed(time.Since(last))
 			}
 		}
 	})
@@ -386,6 +390,7 @@ func (r *SessionReconciler) sendAgain(session models.Session, command models.Age
 	if command.Generation < session.Generation {
 		return // left from before; it ends at its deadline, and the session's own is issued then
 	}
+	r.counters.retried(session.State)
 	r.options.Logger.Warn("a session is stuck, its command is sent again", "session", session.ID,
 		"state", session.State, "since", session.StateSince, "agent", session.AgentID, "command", command.CommandID)
 	if !r.dispatcher.again(command) {
@@ -414,6 +419,7 @@ func (r *SessionReconciler) forceEnds(ctx context.Context, ends []db.ForcedEnd, 
 	//failpoint:force-end-committed
 	for i, one := range ends {
 		if done[i] {
+			r.counters.forced(one.ReasonCode)
 			r.options.Logger.Warn("a session was ended without its agent", "session", one.SessionID,
 				"from", one.From, "to", one.To, "reason", one.Reason)
 		}

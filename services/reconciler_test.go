@@ -105,6 +105,12 @@ func TestSessionsOfAGoneAgentEnd(t *testing.T) {
 				t.Errorf("the verdict on %s is %s", item.SessionID, item.Verdict)
 			}
 		}
+		if did := reconciler.Stats(); did.ForcedEnds[models.CodeAgentUnavailable] != 2 || did.Passes == 0 || len(did.Retries) != 0 {
+			t.Errorf("the reconciler counts %+v", did)
+		}
+		if did := w.dispatcher.Stats(); did.Orphans != 2 {
+			t.Errorf("%d orphans are counted", did.Orphans)
+		}
 	})
 }
 

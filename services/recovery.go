@@ -2,6 +2,7 @@ package services
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/streamspace/streamspace/db"
 	"github.com/streamspace/streamspace/models"
@@ -30,6 +31,7 @@ func (d *CommandDispatcher) missing(ctx context.Context, peer websocket.Peer, se
 		session, moved, err = d.beginAgain(ctx, peer, session, decided)
 	}
 	if err == nil && moved {
+		map[step]*atomic.Uint64{forceEnd: &d.counters.ended, restart: &d.counters.restarted, recreate: &d.counters.recreated}[decided.step].Add(1)
 		d.options.Logger.Warn("a session's runtime is gone", "session", session.ID, "agent", peer.AgentID, "state", session.State, "reason", session.Reason)
 	}
 	return err

@@ -38,7 +38,9 @@ type Config struct {
 	// itself; nil leaves theirs out.
 	Dispatcher *services.CommandDispatcher
 	Reconciler *services.SessionReconciler
-	Auth       *auth.Authenticator
+	// Convergence is shown in the metrics; nil leaves it out.
+	Convergence *Convergence
+	Auth        *auth.Authenticator
 	// Console answers everything that is not the API's; nil answers 404.
 	Console http.Handler
 	// Registry receives the API's metrics and is served at /metrics.

@@ -66,6 +66,12 @@ func newMetrics(config Config) (*metrics, error) {
 			&dispatch{dispatcher: dispatcher, registered: describeDispatch()},
 		)
 	}
+	if config.Reconciler != nil && config.Dispatcher != nil {
+		collectors = append(collectors, &reconciling{reconciler: config.Reconciler, dispatcher: config.Dispatcher})
+	}
+	if config.Convergence != nil {
+		collectors = append(collectors, config.Convergence.seconds)
+	}
 	var failed []error
 	for _, collector := range collectors {
 		failed = append(failed, config.Registry.Register(collector))

@@ -65,7 +65,8 @@ type world struct {
 func newWorld(t *testing.T, change ...func(*api.Config)) *world {
 	t.Helper()
 	w := &world{t: t, feed: services.NewFeed(), registry: prometheus.NewRegistry(), users: map[string]models.User{}, tokens: map[string]string{}}
-	w.database = dbtest.SQLite(t, db.Options{SessionChanged: w.feed.Publish})
+	convergence := api.NewConvergence()
+	w.database = dbtest.SQLite(t, db.Options{SessionChanged: w.feed.Publish, SessionPassed: convergence.Passed})
 	logger := slog.New(slog.NewJSONHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	w.auth = auth.New(w.database, auth.Options{Now: w.now})
 	w.hub = websocket.NewAgentHubWith(w.database, websocket.Options{Logger: logger, Now: w.now})
@@ -82,7 +83,7 @@ func newWorld(t *testing.T, change ...func(*api.Config)) *world {
 	w.shutdown = end
 	config := api.Config{
 		Shutdown: shutdown, Database: w.database, Hub: w.hub, Sessions: w.sessions, Broker: w.broker, Feed: w.feed, Activity: w.activity,
-		Dispatcher: dispatcher, Reconciler: reconciler, Auth: w.auth, Registry: w.registry, Logger: logger, Now: w.now,
+		Dispatcher: dispatcher, Reconciler: reconciler, Convergence: convergence, Auth: w.auth, Registry: w.registry, Logger: logger, Now: w.now,
 		Version: "1.2.3",
 	}
 	for _, alter := range change {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/streamspace/streamspace/db"
 	"github.com/streamspace/streamspace/internal/config"
 )
 
@@ -52,7 +53,7 @@ func Migrate(ctx context.Context, configuration config.Migrate, streams Streams)
 		}
 	}
 	logger := configuration.Log.Logger(streams.Err)
-	database, err := openDatabase(ctx, configuration.DatabaseURL(), logger, nil)
+	database, err := openDatabase(ctx, configuration.DatabaseURL(), db.Options{Logger: logger})
 	if err != nil {
 		return err
 	}

@@ -91,13 +91,13 @@ func New(ctx context.Context, configuration config.Server, version string, logge
 	if s.lock, err = lockDir(configuration.DataDir, "data-dir"); err != nil {
 		return nil, err
 	}
-	feed := services.NewFeed()
-	s.database, err = openDatabase(ctx, configuration.DatabaseURL(), logger, feed.Publish)
+	feed, convergence := services.NewFeed(), api.NewConvergence()
+	s.database, err = openDatabase(ctx, configuration.DatabaseURL(), db.Options{Logger: logger, SessionChanged: feed.Publish, SessionPassed: convergence.Passed})
 	if err != nil {
 		_ = s.lock.release()
 		return nil, err
 	}
-	if err := s.compose(ctx, feed, weights, version); err != nil {
+	if err := s.compose(ctx, feed, convergence, weights, version); err != nil {
 		_ = s.database.Close()
 		_ = s.lock.release()
 		return nil, err
@@ -106,8 +106,8 @@ func New(ctx context.Context, configuration config.Server, version string, logge
 }
 
 // openDatabase opens and migrates.
-func openDatabase(ctx context.Context, address string, logger *slog.Logger, changed func(string)) (*db.Database, error) {
-	database, err := db.Open(ctx, address, db.Options{Logger: logger, SessionChanged: changed})
+func openDatabase(ctx context.Context, address string, options db.Options) (*db.Database, error) {
+	database, err := db.Open(ctx, address, options)
 	if err != nil {
 		return nil, fmt.Errorf("%w; --database says which", err)
 	}
@@ -119,7 +119,7 @@ func openDatabase(ctx context.Context, address string, logger *slog.Logger, chan
 }
 
 // compose makes every part. Nothing runs yet but the tunnel keeper.
-func (s *Server) compose(ctx context.Context, feed *services.Feed, weights services.Weights, version string) error {
+func (s *Server) compose(ctx context.Context, feed *services.Feed, convergence *api.Convergence, weights services.Weights, version string) error {
 	c := s.configuration
 	now := time.Now
 	needed, err := saveCatalogue(ctx, s.database, c.TemplatesDir(), now(), s.logger)
@@ -164,7 +164,7 @@ func (s *Server) compose(ctx context.Context, feed *services.Feed, weights servi
 	events, endEvents := context.WithCancel(context.Background())
 	handler, err := api.New(api.Config{
 		Shutdown: events, Database: s.database, Hub: s.hub, Sessions: sessions, Broker: s.broker, Feed: feed, Activity: s.activity,
-		Dispatcher: s.dispatcher, Reconciler: s.reconciler, Auth: s.auth, Console: console.Handler(),
+		Dispatcher: s.dispatcher, Reconciler: s.reconciler, Convergence: convergence, Auth: s.auth, Console: console.Handler(),
 		Registry: registry, Logger: s.logger, Version: version, PublicURL: public,
 	})
 	if err != nil {
