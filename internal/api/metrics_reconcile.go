@@ -15,11 +15,19 @@ type Convergence struct{ seconds *prometheus.HistogramVec }
 
 // NewConvergence makes a Convergence, which db.Options.SessionPassed is to tell.
 func NewConvergence() *Convergence {
-	return &Convergence{prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "streamspace_sessions_converge_seconds",
 		Help:    "Time that sessions took to leave a state that should pass, as written by this process, by that state.",
 		Buckets: prometheus.ExponentialBuckets(0.05, 2.5, 13),
-	}, []string{"state"})}
+	}, []string{"state"})
+	for _, state := range passingStates() {
+		seconds.WithLabelValues(string(state))
+	}
+	return &Convergence{seconds}
+}
+
+func passingStates() []models.SessionState {
+	return []models.SessionState{models.SessionPending, models.SessionHibernating, models.SessionWaking, models.SessionTerminating}
 }
 
 // Passed notes that a session has left a state.
@@ -70,7 +78,7 @@ func (c *reconciling) Collect(collected chan<- prometheus.Metric) {
 		collected <- prometheus.MustNewConstMetric(described, prometheus.CounterValue, float64(count), labels...)
 	}
 	stats, dispatched := c.reconciler.Stats(), c.dispatcher.Stats()
-	for _, state := range []models.SessionState{models.SessionPending, models.SessionHibernating, models.SessionWaking, models.SessionTerminating} {
+	for _, state := range passingStates() {
 		counter(describeRetries(), stats.Retries[state], string(state))
 	}
 	for _, code := range []models.ErrorCode{models.CodeAgentUnavailable, models.CodeCommandTimeout, models.CodeInternal} {
