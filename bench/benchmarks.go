@@ -8,6 +8,7 @@ import (
 	"github.com/streamspace/streamspace/bench/launch"
 	"github.com/streamspace/streamspace/bench/machine"
 	"github.com/streamspace/streamspace/bench/placement"
+	"github.com/streamspace/streamspace/bench/reconcile"
 	"github.com/streamspace/streamspace/bench/stream"
 )
 
@@ -33,6 +34,8 @@ func benchmarks() []benchmark {
 			[]machine.Program{debian("postgresql")}},
 		{"placement", "the choice of agents for sessions, beside a count for each agent and a draw of three", placement.Run,
 			[]string{placement.Decisions, placement.Balance, placement.Durable, placement.Select}, []machine.Program{debian("postgresql")}},
+		{"reconcile", "one look at all sessions for those that are stuck, in a large table beside a small one", reconcile.Run,
+			nil, []machine.Program{debian("postgresql")}},
 	}
 }
 

@@ -34,8 +34,9 @@ func (d *Database) RunningOn(ctx context.Context, agentIDs []string, after strin
 	if err != nil {
 		return nil, fmt.Errorf("list sessions of agents: %w", err)
 	}
+	// Without the words of its condition SQLite does not use the partial index.
 	sessions, err := queryAll(ctx, d, "list sessions of agents", scanSession, `SELECT `+sessionColumns+sessionTables+
-		` WHERE `+condition+` AND s.state = 'running' AND s.id > $2 ORDER BY s.id LIMIT $3`, arg, after, limit)
+		` WHERE `+condition+` AND s.state = 'running' AND s.state NOT IN ('terminated', 'failed') AND s.id > $2 ORDER BY s.id LIMIT $3`, arg, after, limit)
 	if err != nil || len(sessions) == 0 {
 		return nil, err
 	}
