@@ -1,11 +1,13 @@
 package cli_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/streamspace/streamspace/client"
 	"github.com/streamspace/streamspace/test/program"
 )
 
@@ -57,5 +59,20 @@ session one: failed, agent "edge" was removed by admin. Launch it again`)
 	golden(t, must(t, env, "agents", "list"), "There are no agents. Make a key for one with: streamspace agents key ID")
 	if status, _, said := run(t, env, "agents", "remove", "edge"); status != 1 || !strings.Contains(said, `no agent "edge"`) {
 		t.Errorf("removed already: status %d, %q", status, said)
+	}
+}
+
+func TestTheHistoryFromTheCommandLine(t *testing.T) {
+	env := awayAgent(t, "terminal")
+	golden(t, must(t, env, "session", "events", "one"), `
+WHEN                     FROM     TO       BY          REASON
+DATE  -        pending  user:admin  -
+DATE  pending  running  agent:edge  -`)
+	var events []client.Event
+	if err := json.Unmarshal([]byte(must(t, env, "session", "events", "one", "--output", "json")), &events); err != nil || len(events) != 2 || events[1].To != "running" {
+		t.Errorf("for programs it is %+v (%v)", events, err)
+	}
+	if status, _, said := run(t, env, "session", "events", "none"); status != 1 || !strings.Contains(said, `no session "none"`) {
+		t.Errorf("of an unknown session: status %d, %q", status, said)
 	}
 }

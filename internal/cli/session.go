@@ -23,7 +23,7 @@ func newSession(streams Streams) *cobra.Command {
 		Args: noArguments, RunE: func(command *cobra.Command, _ []string) error { return command.Help() },
 	}
 	caller.bind(command)
-	command.AddCommand(newLaunch(caller), newSessionList(caller), newSessionShow(caller), newSessionExplain(caller), newSessionStop(caller),
+	command.AddCommand(newLaunch(caller), newSessionList(caller), newSessionShow(caller), newSessionEvents(caller), newSessionExplain(caller), newSessionStop(caller),
 		newSessionHibernate(caller), newSessionWake(caller), newSessionOpen(caller))
 	return command
 }
@@ -259,6 +259,31 @@ func showSession(w io.Writer, session client.Session, events []client.Event) err
 	if err := line(w, ""); err != nil {
 		return err
 	}
+	return showEvents(w, events)
+}
+
+// newSessionEvents shows the history alone, also to programs.
+func newSessionEvents(caller *caller) *cobra.Command {
+	return &cobra.Command{
+		Use: "events ID", Short: "List what happened to a session: when, by whom and why", Args: arguments("session id", 1, 1),
+		ValidArgsFunction: caller.completeSessions,
+		RunE: func(command *cobra.Command, args []string) error {
+			api, err := caller.connect(command)
+			if err != nil {
+				return err
+			}
+			events, err := all(0, func(page client.Page) (client.List[client.Event], error) {
+				return api.SessionEvents(command.Context(), args[0], page)
+			})
+			if err != nil {
+				return caller.explain(command.Context(), err)
+			}
+			return caller.show(events, func(w io.Writer) error { return showEvents(w, events) })
+		},
+	}
+}
+
+func showEvents(w io.Writer, events []client.Event) error {
 	var rows [][]string
 	for _, event := range events {
 		rows = append(rows, []string{event.At.Local().Format("2006-01-02 15:04:05.000"), event.From, event.To, event.Actor, event.Reason})

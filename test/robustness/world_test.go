@@ -45,6 +45,8 @@ type world struct {
 	listen, address string
 	// database is PostgreSQL's URL; empty is SQLite in the data directory.
 	database string
+	// serverFlags are more flags of the control plane.
+	serverFlags []string
 	// agentServer is the URL that the agent connects to.
 	agentServer string
 	// agentPrefix comes before the agent's command, to run it elsewhere.
@@ -112,6 +114,7 @@ func (w *world) runServer() {
 	if w.database != "" {
 		args = append(args, "--database", w.database)
 	}
+	args = append(args, w.serverFlags...)
 	w.server = program.StartBinary(w.t, w.binary, w.faults.env(), args...)
 }
 
