@@ -120,6 +120,7 @@ func (t *tx) forceEnds(ctx context.Context, ends []ForcedEnd, epochs map[string]
 	done := make([]bool, len(ends))
 	var lives []life
 	var events []models.Event
+	var left []leftover
 	failed := &batch{columns: []batchColumn{{"session_id", "text"}, {"reason", "text"}}}
 	for i, end := range ends {
 		session, known := sessions[end.SessionID]
@@ -128,6 +129,9 @@ func (t *tx) forceEnds(ctx context.Context, ends []ForcedEnd, epochs map[string]
 			continue
 		}
 		session.State, session.Reason, session.ReasonCode, session.Retryable = end.To, end.Reason, end.ReasonCode, end.Retryable
+		if session.AgentID != "" && end.From != models.SessionHibernated {
+			left = append(left, leftover{session.AgentID, session.ID, session.Generation})
+		}
 		switch {
 		case end.Again != nil:
 			session.Generation++
@@ -156,6 +160,9 @@ func (t *tx) forceEnds(ctx context.Context, ends []ForcedEnd, epochs map[string]
 	if _, err := t.exec(ctx, `UPDATE agent_commands SET status = 'failed', error_message = u.reason, completed_at = $1
 		FROM `+source+` WHERE agent_commands.session_id = u.session_id AND status NOT IN ('completed', 'failed')`,
 		append([]any{t.database.at(now)}, args...)...); err != nil {
+		return nil, err
+	}
+	if err := t.leave(ctx, left, now); err != nil {
 		return nil, err
 	}
 	if err := t.recordAll(ctx, events); err != nil {

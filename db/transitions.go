@@ -92,6 +92,8 @@ type transitionWriter struct {
 	// breakers are those of the sessions' agents and templates, and learned
 	// those that are to be written.
 	breakers, learned map[breakerKey]models.Breaker
+	// left is what may run although its start has failed.
+	left []leftover
 }
 
 func (w *transitionWriter) run(ctx context.Context) error {
@@ -299,6 +301,9 @@ func (w *transitionWriter) applyEnds(ctx context.Context, legal []int, changed m
 	if err := w.saveLives(ctx, lives, w.now); err != nil {
 		return err
 	}
+	if err := w.leave(ctx, w.left, w.now); err != nil {
+		return err
+	}
 	if err := w.saveBreakers(ctx, slices.Collect(maps.Values(w.learned))); err != nil {
 		return err
 	}
@@ -335,6 +340,9 @@ func (w *transitionWriter) applyEnd(transition Transition, result *Written, sess
 		next.Reason = session.FailedStarts()
 	}
 	session.State, session.Reason, session.ReasonCode, session.Retryable = next.State, next.Reason, next.Code, next.Retryable
+	if session.State == models.SessionFailed && models.Begins(outcome.Action) && !outcome.Said {
+		w.left = append(w.left, leftover{transition.AgentID, session.ID, session.Generation})
+	}
 	if next.Elsewhere {
 		w.sendElsewhere(session)
 	}

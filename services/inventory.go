@@ -56,8 +56,31 @@ func NewInventory(database *db.Database, hub *websocket.AgentHub, dispatcher *Co
 	return i
 }
 
-// AgentConnected implements websocket.Handler.
-func (i *Inventory) AgentConnected(context.Context, websocket.Peer) {}
+// AgentConnected implements websocket.Handler. An agent that does not tell what it
+// runs is told to stop what may be left there of sessions that were given up while
+// it was away; the others' inventories tell.
+func (i *Inventory) AgentConnected(ctx context.Context, peer websocket.Peer) {
+	if err := i.clearAway(ctx, peer); err != nil && models.CodeOf(err) != models.CodeEpochStale {
+		i.options.Logger.Error("stop what is left on an agent that has returned", "agent", peer.AgentID, "error", err)
+	}
+}
+
+func (i *Inventory) clearAway(ctx context.Context, peer websocket.Peer) error {
+	if has, err := i.database.HasLeftovers(ctx, peer.AgentID); err != nil || !has {
+		return err
+	}
+	if peer.Negotiated {
+		return i.database.ForgetLeftovers(ctx, peer.AgentID, peer.Epoch)
+	}
+	now := i.options.Now()
+	stops, err := i.database.StopLeftovers(ctx, peer.AgentID, peer.Epoch, func() string { return newCommandID(now) }, now.Add(DefaultCommandDeadline), now)
+	for _, stop := range stops {
+		i.dispatcher.expect(stop)
+		i.options.Logger.Warn("an agent has returned, and is told to stop what may be left of a session", "agent", peer.AgentID,
+			"session", stop.SessionID, "generation", stop.Generation)
+	}
+	return err
+}
 
 // AgentDisconnected implements websocket.Handler. Sessions keep running while
 // their agent is away.
