@@ -169,11 +169,12 @@ func (d *Database) RecordHeartbeats(ctx context.Context, pulses []Pulse) (curren
 	type locked struct {
 		id, status string
 		epoch      int64
+		connected  bool
 	}
 	err = d.write(ctx, "record heartbeats", func(ctx context.Context, t *tx) error {
 		current = make(map[string]bool, len(pulses))
-		agents, err := queryIn(ctx, t, "SELECT id, status, epoch FROM agents WHERE %s ORDER BY id"+d.forUpdate(), "id", ids,
-			func(row scanner) (a locked, err error) { return a, row.Scan(&a.id, &a.status, &a.epoch) })
+		agents, err := queryIn(ctx, t, "SELECT id, status, epoch, connected FROM agents WHERE %s ORDER BY id"+d.forUpdate(), "id", ids,
+			func(row scanner) (a locked, err error) { return a, row.Scan(&a.id, &a.status, &a.epoch, &a.connected) })
 		if err != nil {
 			return err
 		}
@@ -189,7 +190,7 @@ func (d *Database) RecordHeartbeats(ctx context.Context, pulses []Pulse) (curren
 			if err != nil {
 				return err
 			}
-			next := statusAfter(agent.status, pulse.Heartbeat)
+			next := statusAfter(agent.status, agent.connected, pulse.Heartbeat)
 			rows.add(agent.id, next, capacity, d.at(pulse.At))
 			if next != agent.status {
 				events = append(events, agentEvent(agent.id, agent.status, next, "the agent's heartbeat says so", pulse.At))
@@ -215,12 +216,13 @@ func (d *Database) RecordHeartbeats(ctx context.Context, pulses []Pulse) (curren
 	return current, err
 }
 
-// statusAfter is what a heartbeat makes of an agent's status.
-func statusAfter(status string, heartbeat wire.Heartbeat) string {
+// statusAfter is what a heartbeat makes of an agent's status. One that is written
+// after its connection has ended brings nobody back.
+func statusAfter(status string, connected bool, heartbeat wire.Heartbeat) string {
 	switch {
 	case heartbeat.Status == models.AgentDraining:
 		return models.AgentDraining
-	case status == models.AgentOffline:
+	case status == models.AgentOffline && connected:
 		return models.AgentOnline
 	}
 	return status

@@ -262,6 +262,20 @@ func (w *world) heartbeat(agentID string, epoch int64, heartbeat wire.Heartbeat,
 	return current[agentID], err
 }
 
+// Heartbeats are written some time after they came.
+func TestALateHeartbeatBringsNobodyBack(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		epoch := w.agent("a", 0)
+		_, err := w.DisconnectAgent(t.Context(), "a", epoch, after(time.Second))
+		must(t, err)
+		_, err = w.heartbeat("a", epoch, wire.Heartbeat{Status: "online"}, after(2*time.Second))
+		must(t, err)
+		if agent, err := w.Agent(t.Context(), "a"); err != nil || agent.Status != models.AgentOffline || agent.Connected {
+			t.Errorf("it is %s, connected %v (%v)", agent.Status, agent.Connected, err)
+		}
+	})
+}
+
 func TestHeartbeatsOfManyAgentsAreOneTransaction(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		a, b := w.agent("a", 0), w.agent("b", 0)
