@@ -170,6 +170,41 @@ func TestALostSessionIsPlacedAnew(t *testing.T) {
 	})
 }
 
+// What failed before a session ran is not why it fails once it was lost.
+func TestALostSessionThatNobodyTakesSaysSo(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, database *db.Database) {
+		w := newWorld(t, database, services.DispatcherOptions{})
+		w.start()
+		w.policy(models.TemplateSpec{OnLost: models.OnLostRecreate})
+		w.register(models.Agent{ID: "a"})
+		first := w.negotiate("a")
+		w.launch("one")
+		first.send(wire.TypeFailed, wire.Failed{CommandID: first.command().CommandID, Error: "the disk is full", Code: models.CodeUnavailable, Retryable: true})
+		w.await("it waits", func() bool { return w.session("one").Waiting() })
+		w.register(models.Agent{ID: "b"})
+		second := w.negotiate("b")
+		second.send(wire.TypeHeartbeat, wire.Heartbeat{Status: models.AgentOnline})
+		w.await("it is placed", func() bool { return w.placeWaiting() == 1 })
+		second.send(wire.TypeComplete, wire.Complete{CommandID: second.command().CommandID})
+		w.awaitSession("one", models.SessionRunning)
+		if _, err := database.CordonAgent(t.Context(), "b", "user:root", w.clock.Now()); err != nil {
+			t.Fatal(err)
+		}
+		w.clock.advance(time.Minute)
+		second.lists()
+		w.placeWaiting()
+		if session := w.session("one"); !session.Waiting() {
+			t.Fatalf("it is %s: %s", session.State, session.Reason)
+		}
+		w.clock.advance(services.DefaultWaitFor + time.Minute)
+		w.placeWaiting()
+		if session := w.awaitSession("one", models.SessionFailed); session.ReasonCode != models.CodeWaitTimeout ||
+			!strings.Contains(session.Reason, `lost on agent "b"`) || strings.Contains(session.Reason, "disk is full") {
+			t.Errorf("it failed with %q (%s)", session.Reason, session.ReasonCode)
+		}
+	})
+}
+
 // A stop is the last word on a session that is being started again, and so is
 // the one of who knows better than an old connection.
 func TestWhatIsNewerThanALossWins(t *testing.T) {

@@ -33,8 +33,8 @@ export function AgentsDialog({ agents, remove, onDone }: AgentsDialogProps): JSX
     return (
       <Dialog title={`Is ${chosen.id} gone for good?`} onDismiss={() => setChosen(undefined)}>
         <p>
-          Remove it only if nothing runs there any more. {count(chosen.sessions, "session")} on it will fail, be placed anew, or move with a shared home, as their
-          templates say. Its keys no longer work.
+          Remove it only if nothing runs there any more. What is on it ({count(chosen.sessions, "session")}) fails, is placed anew, or moves with a shared home, as
+          its template says. The agent's keys no longer work.
         </p>
         {problem && <ProblemNote problem={problem} />}
         <div class="dialog-actions">
