@@ -10,11 +10,12 @@ import (
 	"github.com/streamspace/streamspace/models"
 )
 
-// Lease is a right that one replica has until it expires.
+// Lease is a right that one replica has for as long as it renews it.
 type Lease struct {
 	Name, Holder string
 	// Epoch rises with every new holder.
-	Epoch     int64
+	Epoch int64
+	// ExpiresAt is when it ends unless it is renewed, by its holder's clock.
 	ExpiresAt time.Time
 	// WorkedAt is when its holder last did what it is for; nil is never.
 	WorkedAt *time.Time
@@ -49,7 +50,8 @@ type Claim struct {
 	// Duration is for how long.
 	Duration time.Duration
 	// Overdue is somebody's lease that the claimant has seen unchanged for as long
-	// as one lasts: it has expired, whatever its holder's clock made of it.
+	// as one lasts, and so has expired. What its holder's clock made of it says
+	// nothing: replicas' clocks differ.
 	Overdue Lease
 }
 
@@ -65,11 +67,11 @@ func (d *Database) AcquireLease(ctx context.Context, claim Claim, now time.Time)
 		if lease, err = scanLease(t.row(ctx, "SELECT "+leaseColumns+" FROM leases WHERE name = $1"+d.forUpdate(), claim.Name)); err != nil {
 			return err
 		}
-		expired := !lease.ExpiresAt.After(now) || lease.Epoch == claim.Overdue.Epoch && lease.ExpiresAt.Equal(claim.Overdue.ExpiresAt)
+		expired := lease.Holder == "" || lease.Epoch == claim.Overdue.Epoch && lease.ExpiresAt.Equal(claim.Overdue.ExpiresAt)
 		if held = lease.Holder == claim.Holder || expired; !held {
 			return nil
 		}
-		if expired || lease.Epoch != claim.Epoch {
+		if lease.Holder != claim.Holder || lease.Epoch != claim.Epoch {
 			lease = Lease{Name: claim.Name, Holder: claim.Holder, Epoch: lease.Epoch + 1, WorkedAt: lease.WorkedAt}
 		}
 		lease.ExpiresAt = now.Add(claim.Duration).UTC().Truncate(time.Microsecond)

@@ -157,7 +157,8 @@ func NewPlan(seed uint64) Plan {
 		p.events = append(p.events, event{at: c.between(p.Chaos/8, p.Chaos/2), fault: ControlPlaneAway})
 	}
 	if p.Hasty && p.Enabled[ClockStep] {
-		p.AgentGoneAfter = max(p.AgentGoneAfter, 80*time.Second) // for clocks that are further apart it makes no promise
+		// For clocks that are further apart nobody makes a promise.
+		p.AgentGoneAfter, p.CommandDeadline = max(p.AgentGoneAfter, 80*time.Second), max(p.CommandDeadline, 80*time.Second)
 		p.SettleWithin = p.settleBound()
 	} else if c := newChance(seed, "desertion"); p.Hasty && c.happens(0.5) {
 		p.Enabled[AgentAway] = true

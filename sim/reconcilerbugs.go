@@ -16,7 +16,7 @@ func reconcilerBugs() []Bug {
 		{"reconciler looks once", []string{"R1"}, []Edit{{"services/reconciler.go",
 			"(now.taken || time.Since(last) >= r.options.Interval)", "last.IsZero()"}}},
 		{"a dead replica's lease is never taken over", []string{"R1"}, []Edit{{"db/leases.go",
-			"expired := !lease.ExpiresAt.After(now) || lease.Epoch", "expired := lease.Holder == \"\" || lease.Epoch < 0 && lease.Epoch"}}},
+			"expired := lease.Holder == \"\" || lease.Epoch", "expired := lease.Holder == \"\" || lease.Epoch < 0 && lease.Epoch"}}},
 		{"reconciler gives up at once", []string{"R2"}, []Edit{{"services/plan.go",
 			"case s.connected && age > limits.giveUp:", "case s.connected && age > limit+1:"}}},
 		{"a replica that starts declares agents gone", []string{"H4"}, []Edit{{"services/plan.go",
