@@ -29,6 +29,7 @@ import (
 	"github.com/streamspace/streamspace/agent/driver"
 	"github.com/streamspace/streamspace/agent/driver/process/internal/cgroup"
 	"github.com/streamspace/streamspace/agent/driver/process/internal/supervisor"
+	"github.com/streamspace/streamspace/agent/driver/turns"
 	"github.com/streamspace/streamspace/models"
 )
 
@@ -98,7 +99,7 @@ type Driver struct {
 	cgroups         cgroup.Places
 	// turns are sessions', homeTurns persistent homes'. Who wants both takes the
 	// session's first.
-	turns, homeTurns turns
+	turns, homeTurns *turns.Turns
 	children         children
 	noNamespaces     atomic.Bool
 
@@ -147,8 +148,8 @@ func New(config Config) (*Driver, error) {
 		homes:     filepath.Join(config.Dir, "homes"),
 		root:      os.Geteuid() == 0,
 		cgroups:   cgroup.Find(),
-		turns:     turns{held: map[string]*turn{}},
-		homeTurns: turns{held: map[string]*turn{}},
+		turns:     turns.New(),
+		homeTurns: turns.New(),
 		children:  children{started: map[string]*child{}},
 	}
 	d.noNamespaces.Store(config.NoNamespaces)

@@ -153,7 +153,7 @@ func (d *Driver) followOnce(w *watch, name string) error {
 // telling is removed.
 func (d *Driver) settle(ctx context.Context, name string) (*driver.Exit, error) {
 	ref, _ := runtimedir.Parse(name)
-	release, err := d.turns.take(ctx, ref.SessionID)
+	release, err := d.turns.Take(ctx, ref.SessionID)
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +176,7 @@ func (d *Driver) settle(ctx context.Context, name string) (*driver.Exit, error) 
 // forget removes a runtime whose end has been told.
 func (d *Driver) forget(ctx context.Context, name string) error {
 	ref, _ := runtimedir.Parse(name)
-	release, err := d.turns.take(ctx, ref.SessionID)
+	release, err := d.turns.Take(ctx, ref.SessionID)
 	if err != nil {
 		return err
 	}

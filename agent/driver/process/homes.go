@@ -34,7 +34,7 @@ func (d *Driver) chooseUser(home string) uint32 {
 // that another session has is an error. Until release is called nobody else
 // decides about this home.
 func (d *Driver) freeHome(ctx context.Context, home string) (release func(), err error) {
-	release, err = d.homeTurns.take(ctx, home)
+	release, err = d.homeTurns.Take(ctx, home)
 	if err != nil {
 		return nil, err
 	}

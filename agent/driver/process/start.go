@@ -41,7 +41,7 @@ func (d *Driver) Start(ctx context.Context, spec driver.Spec) (driver.Runtime, e
 	if err != nil {
 		return driver.Runtime{}, err
 	}
-	release, err := d.turns.take(ctx, spec.SessionID)
+	release, err := d.turns.Take(ctx, spec.SessionID)
 	if err != nil {
 		return driver.Runtime{}, d.startError(err)
 	}

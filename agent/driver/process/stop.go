@@ -30,7 +30,7 @@ const (
 // Stop implements driver.Driver. An error means that something is left; what
 // has begun to end goes on ending, and stopping again finishes it.
 func (d *Driver) Stop(ctx context.Context, ref driver.Ref) error {
-	release, err := d.turns.take(ctx, ref.SessionID)
+	release, err := d.turns.Take(ctx, ref.SessionID)
 	if err != nil {
 		return stopError(err)
 	}
@@ -197,7 +197,7 @@ func (d *Driver) removeFiles(ctx context.Context, name string, state runtimedir.
 // removes their control group.
 func (d *Driver) endProcesses(ctx context.Context, name string, state runtimedir.State) error {
 	if state.Home != "" {
-		release, err := d.homeTurns.take(ctx, state.Home)
+		release, err := d.homeTurns.Take(ctx, state.Home)
 		if err != nil {
 			return err
 		}

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/streamspace/streamspace/agent/driver/process/internal/runtimedir"
-	"github.com/streamspace/streamspace/agent/driver/process/terminal"
+	"github.com/streamspace/streamspace/agent/driver/terminal"
 )
 
 // The window before the first viewer has said how large its own is.

@@ -20,7 +20,7 @@ import (
 	"github.com/streamspace/streamspace/agent/driver/process/internal/cgroup"
 	"github.com/streamspace/streamspace/agent/driver/process/internal/runtimedir"
 	"github.com/streamspace/streamspace/agent/driver/process/internal/xdisplay"
-	"github.com/streamspace/streamspace/agent/driver/process/terminal"
+	"github.com/streamspace/streamspace/agent/driver/terminal"
 	"github.com/streamspace/streamspace/models"
 )
 

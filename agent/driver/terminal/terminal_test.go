@@ -15,7 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/streamspace/streamspace/agent/driver/process/terminal"
+	"github.com/streamspace/streamspace/agent/driver/terminal"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -1,15 +1,19 @@
-package process
+// Package turns lets those that change the same thing go one after the other.
+package turns
 
 import (
 	"context"
 	"sync"
 )
 
-// turns lets those that change the same thing go one after the other.
-type turns struct {
+// Turns are those of many things. Safe for concurrent use.
+type Turns struct {
 	mu   sync.Mutex
 	held map[string]*turn
 }
+
+// New makes Turns that nobody has.
+func New() *Turns { return &Turns{held: map[string]*turn{}} }
 
 // turn is one thing's. It exists while somebody has it or waits for it.
 type turn struct {
@@ -17,8 +21,8 @@ type turn struct {
 	waiting int
 }
 
-// take waits for the thing's turn, which release gives back.
-func (t *turns) take(ctx context.Context, thing string) (release func(), err error) {
+// Take waits for the thing's turn, which release gives back.
+func (t *Turns) Take(ctx context.Context, thing string) (release func(), err error) {
 	t.mu.Lock()
 	own := t.held[thing]
 	if own == nil {

@@ -7,7 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/streamspace/streamspace/agent/driver/process/terminal"
+	"github.com/streamspace/streamspace/agent/driver/terminal"
 )
 
 // Whatever a viewer sends: it is either understood or disconnected.
