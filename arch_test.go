@@ -38,7 +38,10 @@ var imports = []layer{
 	{"tunnel", []string{"models", "wire"}},
 	{"agent/driver", []string{"models"}},
 	{"agent/driver/drivertest", []string{"agent/driver", "models"}},
-	{"agent/driver/process/...", []string{"agent/driver", "models", "wire"}},
+	{"agent/driver/turns", nil},
+	{"agent/driver/terminal", nil},
+	{"agent/driver/process/...", []string{"agent/driver", "agent/driver/terminal", "agent/driver/turns", "models", "wire"}},
+	{"agent/driver/docker/...", []string{"agent/driver", "agent/driver/terminal", "agent/driver/turns", "models"}},
 	{"agent", []string{"agent/driver", "models", "tunnel", "wire"}},
 	{"client", []string{"models"}},
 	{"internal/config", nil},
@@ -48,7 +51,7 @@ var imports = []layer{
 	{"internal/cli", []string{"client", "internal/config", "models"}},
 	{"internal/api", []string{"db", "internal/auth", "models", "services", "tunnel", "websocket", "wire"}},
 	{"internal/server", []string{
-		"agent", "agent/driver", "agent/driver/process", "db", "internal/api", "internal/auth", "internal/catalog",
+		"agent", "agent/driver", "agent/driver/docker", "agent/driver/process", "db", "internal/api", "internal/auth", "internal/catalog",
 		"internal/config", "internal/console", "models", "services", "tunnel", "websocket", "wire",
 	}},
 	{"cmd/streamspace", []string{"agent/driver/process", "internal/cli", "internal/config", "internal/server"}},
@@ -70,6 +73,7 @@ var testsNever = map[string][]string{
 // here is for tests only. A dependency has one owner, or a few.
 var owners = map[string][]string{
 	"github.com/coder/websocket":             {"agent", "client", "tunnel", "websocket", "sim"},
+	"github.com/containerd/errdefs":          {"agent/driver/docker"},
 	"github.com/danielgtaylor/huma/v2":       {"internal/api"},
 	"github.com/goccy/go-yaml":               {"internal/catalog"},
 	"github.com/jackc/pgx/v5":                {"db"},

@@ -50,6 +50,8 @@ type TemplateSpec struct {
 	// OnLost is what becomes of a session that its agent does not have any more;
 	// empty is WhenLost's default.
 	OnLost OnLost `json:"onLost,omitempty" yaml:"onLost"`
+	// Container is how platforms with containers run the image.
+	Container *ContainerSpec `json:"container,omitempty" yaml:"container"`
 	// Process is what the process platform runs.
 	Process *ProcessSpec `json:"process,omitempty" yaml:"process"`
 }

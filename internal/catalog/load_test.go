@@ -172,6 +172,12 @@ spec:
   maxDuration: 8h
   onLimit: hibernate
   onLost: recreate
+  container:
+    command: [desk, --full]
+    home: /config
+    shmSize: 1Gi
+    readOnlyRoot: true
+    pullPolicy: always
   process:
     geometry: 1024x768
     needs:
@@ -197,6 +203,7 @@ spec:
 			Env:              []models.EnvVar{{Name: "ONE", Value: "1"}, {Name: "YES", Value: "true"}, {Name: "NOTHING"}, {Name: "RATIO", Value: "1.50"}},
 			VNC:              models.VNC{Enabled: true, Port: 5900, Protocol: "rfb"}, PersistentHome: true,
 			IdleTimeout: "30m", MaxDuration: "8h", OnLimit: models.OnLimitHibernate, OnLost: models.OnLostRecreate,
+			Container: &models.ContainerSpec{Command: []string{"desk", "--full"}, Home: "/config", ShmSize: "1Gi", ReadOnlyRoot: true, PullPolicy: models.PullAlways},
 			Process: &models.ProcessSpec{
 				Geometry: "1024x768", Command: []string{"sh", "-c", "echo one\necho two\n"},
 				Needs: []models.Need{

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"errors"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -68,6 +69,25 @@ func (r *reader) check(template models.Template) {
 	if spec.Process != nil {
 		r.process(*spec.Process, spec.Protocol)
 	}
+	if spec.Container != nil {
+		r.container(*spec.Container)
+	}
+}
+
+func (r *reader) container(container models.ContainerSpec) {
+	for i, argument := range container.Command {
+		r.withoutNUL(item("spec.container.command", i), argument)
+	}
+	if home := container.Home; home != "" && (!path.IsAbs(home) || path.Clean(home) != home || home == "/" || strings.ContainsFunc(home, unicode.IsControl)) {
+		r.wrong("spec.container.home", "must be the absolute path of a directory, such as %s; it is %q", models.DefaultContainerHome, home)
+	}
+	if container.ShmSize != "" {
+		var coded *models.Error
+		if _, err := models.ParseMemory(container.ShmSize); errors.As(err, &coded) {
+			r.wrong("spec.container.shmSize", "is wrong: %s", coded.Message)
+		}
+	}
+	r.oneOf("spec.container.pullPolicy", string(container.PullPolicy), "", string(models.PullMissing), string(models.PullAlways), string(models.PullNever))
 }
 
 // text checks a line that people read.

@@ -153,6 +153,9 @@ type Agent struct {
 	Key, KeyFile string
 	// DataDir holds the journal and the sessions.
 	DataDir string
+	// Platform is what sessions are: process or docker. DockerHost is the engine's
+	// address for docker; empty is what DOCKER_HOST says, or else the usual socket.
+	Platform, DockerHost string
 	// Region, ClusterID and ClusterName say where the agent is.
 	Region, ClusterID, ClusterName string
 	// HomeStore names the storage that the directory homes in DataDir is on, if
@@ -167,13 +170,20 @@ type Agent struct {
 	Log         Log
 }
 
+// The platforms of agents.
+const (
+	platformProcess = "process"
+	platformDocker  = "docker"
+)
+
 // NewAgent gives the defaults.
 func NewAgent() Agent {
 	return Agent{
-		Server:  defaultServer,
-		ID:      hostID(),
-		DataDir: filepath.Join(DefaultDataDir(os.LookupEnv), "agent"),
-		Log:     Log{Level: "info", Format: "text"},
+		Server:   defaultServer,
+		ID:       hostID(),
+		DataDir:  filepath.Join(DefaultDataDir(os.LookupEnv), "agent"),
+		Platform: platformProcess,
+		Log:      Log{Level: "info", Format: "text"},
 	}
 }
 
@@ -209,6 +219,7 @@ func (a Agent) Validate() error {
 		agentID(a.ID),
 		keyErr,
 		required("data-dir", a.DataDir),
+		platform(a.Platform),
 		within("max-sessions", a.MaxSessions, 0, 100_000),
 		a.Log.Validate(),
 	)
@@ -240,6 +251,13 @@ func (m Migrate) Validate() error {
 func required(flag, value string) error {
 	if value == "" {
 		return fmt.Errorf("--%s must not be empty", flag)
+	}
+	return nil
+}
+
+func platform(value string) error {
+	if value != platformProcess && value != platformDocker {
+		return fmt.Errorf("--platform must be %s or %s, not %q", platformProcess, platformDocker, value)
 	}
 	return nil
 }

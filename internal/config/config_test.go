@@ -151,6 +151,7 @@ func TestMistakesNameTheFlag(t *testing.T) {
 	for said, change := range map[string]func(*config.Agent){
 		"--server":               func(agent *config.Agent) { agent.Server = "example.org:80" },
 		"--id":                   func(agent *config.Agent) { agent.ID = "has space" },
+		"--platform":             func(agent *config.Agent) { agent.Platform = "podman" },
 		"streamspace agents key": func(agent *config.Agent) { agent.Key = "" },
 	} {
 		agent := config.NewAgent()

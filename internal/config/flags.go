@@ -37,6 +37,8 @@ func (a *Agent) Bind(flags *pflag.FlagSet) {
 	flags.StringVar(&a.KeyFile, "key-file", a.KeyFile, "file that holds the agent's key; "+EnvAgentKey+" may hold the key itself")
 	flags.StringVar(&a.DataDir, "data-dir", a.DataDir, "directory of the journal and the sessions")
 	flags.StringVar(&a.Region, "region", a.Region, "region of this machine")
+	flags.StringVar(&a.Platform, "platform", a.Platform, "what sessions are: process, programs of this machine, or docker, containers of its engine")
+	flags.StringVar(&a.DockerHost, "docker-host", a.DockerHost, "the Docker engine's address, e.g. unix:///run/docker.sock (default $DOCKER_HOST, or else the usual socket)")
 	flags.StringVar(&a.ClusterID, "cluster-id", a.ClusterID, "cluster that this machine belongs to")
 	flags.StringVar(&a.ClusterName, "cluster-name", a.ClusterName, "the cluster's name for people")
 	bindHomeStore(flags, &a.HomeStore)

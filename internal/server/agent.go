@@ -7,12 +7,18 @@ import (
 	"log/slog"
 	"net/url"
 	"path/filepath"
+	"time"
 
 	"github.com/streamspace/streamspace/agent"
 	"github.com/streamspace/streamspace/agent/driver"
+	"github.com/streamspace/streamspace/agent/driver/docker"
 	"github.com/streamspace/streamspace/agent/driver/process"
 	"github.com/streamspace/streamspace/internal/config"
+	"github.com/streamspace/streamspace/models"
 )
+
+// engineWithin bounds the wait for a Docker engine's first answer.
+const engineWithin = 10 * time.Second
 
 // machineAgent is an agent that runs sessions on this machine.
 type machineAgent struct {
@@ -40,7 +46,7 @@ func newMachineAgent(configuration config.Agent, server *url.URL, key, version s
 			_ = held.release()
 		}
 	}()
-	sessions, err := process.New(process.Config{Dir: configuration.DataDir, Logger: logger})
+	sessions, err := newDriver(configuration, logger)
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +60,16 @@ func newMachineAgent(configuration config.Agent, server *url.URL, key, version s
 		return nil, err
 	}
 	return &machineAgent{Agent: made, driver: sessions, lock: held}, nil
+}
+
+// newDriver makes the driver of the agent's platform.
+func newDriver(configuration config.Agent, logger *slog.Logger) (driver.Driver, error) {
+	if configuration.Platform == models.PlatformDocker {
+		ctx, cancel := context.WithTimeout(context.Background(), engineWithin)
+		defer cancel()
+		return docker.New(ctx, docker.Config{AgentID: configuration.ID, Host: configuration.DockerHost, Logger: logger})
+	}
+	return process.New(process.Config{Dir: configuration.DataDir, Logger: logger})
 }
 
 // sessions counts what runs.
