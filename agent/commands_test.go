@@ -542,7 +542,14 @@ func TestAFullDiskFailsCommandsUntilThereIsRoom(t *testing.T) {
 	if count := l.count(wire.TypeAck); count != 1 {
 		t.Errorf("%d commands were acknowledged", count)
 	}
-	l.stop("c2", "s", 2)
+	// A task is over a moment after its answer.
+	program.Eventually(t, "the stop, sent again", soon, func() error {
+		l.stop("c2", "s", 2)
+		if !strings.Contains(m.log(), "stop s/2") {
+			return errors.New("it is not done")
+		}
+		return nil
+	})
 	if state := l.answered(2, "c2"); state != "terminated" {
 		t.Errorf("with room again it became %q", state)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -50,26 +51,43 @@ func (d *Driver) Exits(ctx context.Context) (<-chan driver.Exit, error) {
 // watch delivers ends until the engine is not heard any more.
 func (d *Driver) watch(ctx context.Context, exits chan<- driver.Exit) error {
 	ctx, cancel := context.WithCancel(ctx)
+	// One whose session has another generation starting waits for that, which may
+	// take as long as an image does; the others do not wait for it.
+	var telling sync.WaitGroup
+	defer telling.Wait()
 	defer cancel()
+	failed := make(chan error, 1)
+	tell := func(id string) {
+		telling.Go(func() {
+			if err := d.tell(ctx, id, exits); err != nil {
+				select {
+				case failed <- err:
+				default: // one is enough for all to be looked at again
+				}
+			}
+		})
+	}
 	// Listening begins before looking, so that nothing falls between.
 	events := d.engine.Events(ctx, client.EventsListOptions{Filters: d.mine().Add("type", "container").Add("event", "die")})
 	all, err := d.containers(ctx)
 	if err != nil {
 		return err
 	}
+	listed := map[string]bool{} // which may be heard of besides
 	for _, one := range all {
 		if one.State == container.StateExited || one.State == container.StateDead {
-			if err := d.tell(ctx, one.ID, exits); err != nil {
-				return err
-			}
+			listed[one.ID] = true
+			tell(one.ID)
 		}
 	}
 	for {
 		select {
 		case event := <-events.Messages:
-			if err := d.tell(ctx, event.Actor.ID, exits); err != nil {
-				return err
+			if !listed[event.Actor.ID] {
+				tell(event.Actor.ID)
 			}
+		case err := <-failed:
+			return err
 		case err := <-events.Err:
 			return err
 		case <-ctx.Done():
