@@ -80,8 +80,12 @@ func TestOneReplicaReconcilesAndAnotherTakesOver(t *testing.T) {
 			w.awaitSession(id, models.SessionFailed)
 		}
 		stuck("one")
+		w.await("a pass is noted", func() bool {
+			status, err := second.Status(t.Context())
+			return err == nil && status.PassedAt != nil
+		})
 		status, err := second.Status(t.Context())
-		if err != nil || status.Holder != "first" || status.Here || status.PassedAt == nil || status.Epoch != 1 || len(status.Stuck) != 4 {
+		if err != nil || status.Holder != "first" || status.Here || status.Epoch != 1 || len(status.Stuck) != 4 {
 			t.Fatalf("the second says %+v, %v", status, err)
 		}
 		first.Stop()
