@@ -4,8 +4,6 @@ package sim
 // forced ends, hibernating and waking.
 func reconcilerBugs() []Bug {
 	return []Bug{
-		{"a forced end asks not what the session has become", []string{"D3", "R2"}, []Edit{
-			{"db/forced.go", "if !known || session.State != end.From || end.Waiting", "end.From = session.State\n			if !known || end.Waiting"}}},
 		{"reconciler forgets what hibernates", []string{"R1"}, []Edit{{"services/reconciler.go",
 			"				models.SessionHibernating: options.HibernatingAfter,\n", ""}}},
 		{"reconciler forgets what is to end", []string{"R1"}, []Edit{{"services/reconciler.go",

@@ -26,6 +26,8 @@ func toAgent() []golden {
 			Env:              []models.EnvVar{{Name: "LANG", Value: "C.UTF-8"}},
 			VNC:              models.VNC{Enabled: true, Port: 5900, Protocol: "rfb"}, PersistentHome: true,
 			IdleTimeout: "30m", MaxDuration: "8h", OnLimit: models.OnLimitHibernate, OnLost: models.OnLostRestart,
+			Container: &models.ContainerSpec{Command: []string{"desk", "--full"}, Home: "/config", ShmSize: "1Gi", ReadOnlyRoot: true,
+				PullPolicy: models.PullAlways},
 			Process: &models.ProcessSpec{
 				Command: []string{"icewm"}, Geometry: "1280x800",
 				Needs: []models.Need{{Command: "icewm", Install: "apt-get install icewm"}},

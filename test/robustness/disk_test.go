@@ -41,10 +41,10 @@ func mount(t *testing.T, dir string) disk {
 	return disk{t: t, dir: dir}
 }
 
-// fill leaves no room.
+// fill leaves no room, also once more when something has been removed.
 func (d disk) fill() {
 	d.t.Helper()
-	file, err := os.Create(filepath.Join(d.dir, "filler"))
+	file, err := os.OpenFile(filepath.Join(d.dir, "filler"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func fillAgentDisk(t *testing.T, r *report) {
 	stopping := r.begin(t, "the agent's disk is full: a stop", w.engine())
 	before := w.sessions(veterans)
 	full.fill()
-	w.refuseLaunches()
+	w.refuseLaunches(full)
 	if len(w.supervisors()) != len(veterans) {
 		t.Errorf("a launch that has failed runs: %v", w.supervisors())
 	}
@@ -117,10 +117,11 @@ func refused(i int) string { return fmt.Sprint("refused-", i) }
 
 // refuseLaunches launches until the agent cannot write its journal, which has
 // some room left in its last page. Each launch fails and says why.
-func (w *world) refuseLaunches() {
+func (w *world) refuseLaunches(full disk) {
 	w.t.Helper()
 	api := w.api()
 	for i := range refusals {
+		full.fill() // a screen that was to wait for the next session may have been given up
 		id := w.ids(1)[0]
 		w.failures = append(w.failures, id)
 		w.ask([]string{id}, func(ctx context.Context, id string) error {
