@@ -9,6 +9,8 @@ const (
 	ProtocolVNC Protocol = "vnc"
 	// ProtocolTerminal is the terminal protocol of docs/protocol.md.
 	ProtocolTerminal Protocol = "terminal"
+	// ProtocolHTTP is pages that a browser shows.
+	ProtocolHTTP Protocol = "http"
 )
 
 // Template says what a session runs. It is also the templateManifest that a
@@ -41,6 +43,8 @@ type TemplateSpec struct {
 	Ports            []Port    `json:"ports,omitempty" yaml:"ports"`
 	Env              []EnvVar  `json:"env,omitempty" yaml:"env"`
 	VNC              VNC       `json:"vnc" yaml:"vnc"`
+	// HTTP is how a session of protocol http serves its pages.
+	HTTP *HTTP `json:"http,omitempty" yaml:"http"`
 	// PersistentHome keeps the session's home directory after it ends.
 	PersistentHome bool `json:"persistentHome,omitempty" yaml:"persistentHome"`
 	// IdleTimeout, MaxDuration and OnLimit are the sessions' TimeLimits.

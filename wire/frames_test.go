@@ -28,6 +28,7 @@ func toAgent() []golden {
 			IdleTimeout: "30m", MaxDuration: "8h", OnLimit: models.OnLimitHibernate, OnLost: models.OnLostRestart,
 			Container: &models.ContainerSpec{Command: []string{"desk", "--full"}, Home: "/config", ShmSize: "1Gi", ReadOnlyRoot: true,
 				PullPolicy: models.PullAlways},
+			HTTP: &models.HTTP{Port: 6901, TLS: true, Path: "/lab", HealthPath: "/health", Username: "kasm_user", Password: "$(VNC_PW)", PrefixEnv: "SUBFOLDER"},
 			Process: &models.ProcessSpec{
 				Command: []string{"icewm"}, Geometry: "1280x800",
 				Needs: []models.Need{{Command: "icewm", Install: "apt-get install icewm"}},

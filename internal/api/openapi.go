@@ -77,7 +77,7 @@ func encodeDocument(document *huma.OpenAPI) ([]byte, error) {
 	restrict(schemas, "Session", "desiredState", []models.DesiredState{
 		models.DesiredRunning, models.DesiredHibernated, models.DesiredTerminated})
 	for _, owner := range []string{"Session", "TemplateView"} {
-		restrict(schemas, owner, "protocol", []models.Protocol{models.ProtocolVNC, models.ProtocolTerminal})
+		restrict(schemas, owner, "protocol", []models.Protocol{models.ProtocolVNC, models.ProtocolTerminal, models.ProtocolHTTP})
 	}
 	restrict(schemas, "Agent", "status", models.AgentStates())
 	restrict(schemas, "AgentCommand", "status", models.CommandStates())

@@ -216,9 +216,28 @@ spec:
 	if !reflect.DeepEqual(templates[0], want) {
 		t.Errorf("read    %+v\nwritten %+v", templates[0], want)
 	}
+	templates[0].Spec.HTTP = readHTTP(t) // which no template with a screen has
 	if empty := emptyFields(reflect.ValueOf(templates[0]), ""); len(empty) > 0 {
 		t.Errorf("this test leaves out %v", empty)
 	}
+}
+
+// readHTTP reads a template that serves pages, with a key of every field of that.
+func readHTTP(t *testing.T) *models.HTTP {
+	t.Helper()
+	dir := write(t, map[string]string{"pages.yaml": strings.Replace(good, "terminal", "http", 1) + `
+  env: [{name: USERNAME, value: kasm_user}, {name: VNC_PW, value: secret}]
+  http: {port: 6901, tls: true, path: /lab?reset, healthPath: /health, username: $(USERNAME), password: "$(VNC_PW)!", prefixEnv: SUBFOLDER}
+`})
+	templates, problems := catalog.Load(dir)
+	if len(problems) != 0 || len(templates) != 1 {
+		t.Fatalf("Load gives %v, %v", templates, problems)
+	}
+	want := models.HTTP{Port: 6901, TLS: true, Path: "/lab?reset", HealthPath: "/health", Username: "$(USERNAME)", Password: "$(VNC_PW)!", PrefixEnv: "SUBFOLDER"}
+	if got := templates[0].Spec.HTTP; *got != want {
+		t.Errorf("read    %+v\nwritten %+v", *got, want)
+	}
+	return templates[0].Spec.HTTP
 }
 
 // emptyFields names the fields without a value, so that a new field cannot be

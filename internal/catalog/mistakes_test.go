@@ -54,8 +54,8 @@ func TestMistakesAreTold(t *testing.T) {
 		"long description":    {edit{"", "  description: " + strings.Repeat(long, 5) + "\n"}, "line 11: spec.description must be one line of at most 500"},
 		"onLost":              {edit{"", "  onLost: weep\n"}, `line 11: spec.onLost must be one of restart, recreate, fail, not "weep"`},
 		"icon":                {edit{"", "  icon: cat\n"}, `line 11: spec.icon must be one of desktop, browser, terminal, app, not "cat"`},
-		"no protocol":         {edit{"  protocol: terminal\n", ""}, "line 5: spec.protocol is missing; it is one of vnc, terminal"},
-		"protocol":            {edit{"protocol: terminal", "protocol: rdp"}, `line 7: spec.protocol must be one of vnc, terminal, not "rdp"`},
+		"no protocol":         {edit{"  protocol: terminal\n", ""}, "line 5: spec.protocol is missing; it is one of vnc, terminal, http"},
+		"protocol":            {edit{"protocol: terminal", "protocol: rdp"}, `line 7: spec.protocol must be one of vnc, terminal, http, not "rdp"`},
 		"vnc not enabled":     {edit{"protocol: terminal", "protocol: vnc"}, "line 5: spec.vnc.enabled must be true"},
 		"vnc on a terminal":   {edit{"", "  vnc: {enabled: true}\n"}, "line 11: spec.vnc.enabled must not be true"},
 		"vnc port":            {edit{"", "  vnc: {port: 65536}\n"}, "line 11: spec.vnc.port must be 1 to 65535"},
@@ -104,6 +104,45 @@ func TestMistakesAreTold(t *testing.T) {
 				t.Errorf("one mistake is told as several: %q", problems[0])
 			}
 		})
+	}
+}
+
+func TestMistakesInPages(t *testing.T) {
+	for pages, want := range map[string]string{
+		"{}":                                "",
+		"":                                  "line 12: spec.http is missing, as spec.protocol is http",
+		"{port: 70000}":                     "line 12: spec.http.port must be 1 to 65535, not 70000",
+		"{port: -1}":                        "line 12: spec.http.port must be 1 to 65535, not -1",
+		"{path: lab}":                       `line 12: spec.http.path must be a path that begins with one /`,
+		"{path: //evil.example}":            `line 12: spec.http.path must be a path that begins with one /`,
+		`{healthPath: "/a\\b"}`:             `line 12: spec.http.healthPath must be a path that begins with one /`,
+		"{healthPath: http://a/}":           `line 12: spec.http.healthPath must be a path that begins with one /`,
+		"{username: me}":                    "line 12: spec.http must have both username and password, or neither",
+		"{password: x}":                     "line 12: spec.http must have both username and password, or neither",
+		`{username: "a:b", password: x}`:    "line 12: spec.http.username must not hold a colon",
+		`{username: me, password: "a\nb"}`:  "line 12: spec.http.password must be one line",
+		"{username: me, password: $(NONE)}": "line 12: spec.http.password stands for the variable NONE, which spec.env does not have",
+		"{username: me, password: $(ONE)}":  "",
+		"{prefixEnv: 1A}":                   "line 12: spec.http.prefixEnv must be letters, digits and underscores",
+		"{prefixEnv: ONE}":                  `line 12: spec.http.prefixEnv is "ONE", which spec.env sets already`,
+	} {
+		text := strings.Replace(good, "terminal", "http", 1) + "  env: [{name: ONE, value: x}]\n  http: " + pages + "\n"
+		templates, problems := catalog.Load(write(t, map[string]string{"t.yaml": text}))
+		switch {
+		case want == "" && (len(problems) > 0 || len(templates) != 1):
+			t.Errorf("%s: %v", pages, problems)
+		case want != "" && (len(problems) != 1 || !strings.Contains(problems[0].Error(), want)):
+			t.Errorf("%s: %v, want %q", pages, problems, want)
+		}
+	}
+	for _, wrong := range []string{
+		strings.Replace(good, "[process]", "[docker]\n  baseImage: pages:1", 1) + "  http: {}\n",
+		strings.Replace(strings.Replace(good, "terminal", "http", 1), "[process]", "[docker]\n  baseImage: pages:1", 1) + "  http: {}\n",
+		strings.Replace(good, "terminal", "http", 1) + "  http: {}\n  vnc: {enabled: true}\n",
+	} {
+		if templates, problems := catalog.Load(write(t, map[string]string{"t.yaml": wrong})); len(templates) != 0 || len(problems) != 1 {
+			t.Errorf("%s\nis read as %v, %v", wrong, templates, problems)
+		}
 	}
 }
 

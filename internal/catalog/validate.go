@@ -180,15 +180,23 @@ func (r *reader) ports(ports []models.Port) {
 
 // stream checks what the session shows itself by.
 func (r *reader) stream(spec models.TemplateSpec) {
-	r.oneOf("spec.protocol", string(spec.Protocol), string(models.ProtocolVNC), string(models.ProtocolTerminal))
+	r.oneOf("spec.protocol", string(spec.Protocol), string(models.ProtocolVNC), string(models.ProtocolTerminal), string(models.ProtocolHTTP))
 	switch isVNC := spec.Protocol == models.ProtocolVNC; {
 	case isVNC && !spec.VNC.Enabled:
 		r.wrong("spec.vnc.enabled", "must be true, as spec.protocol is vnc")
-	case spec.Protocol == models.ProtocolTerminal && spec.VNC.Enabled:
-		r.wrong("spec.vnc.enabled", "must not be true, as spec.protocol is terminal")
+	case !isVNC && spec.VNC.Enabled:
+		r.wrong("spec.vnc.enabled", "must not be true, as spec.protocol is %s", spec.Protocol)
 	}
 	if port := spec.VNC.Port; port < 0 || port > 65535 {
 		r.wrong("spec.vnc.port", "must be 1 to 65535, not %d", port)
+	}
+	switch isHTTP := spec.Protocol == models.ProtocolHTTP; {
+	case isHTTP && spec.HTTP == nil:
+		r.wrong("spec.http", "is missing, as spec.protocol is http")
+	case isHTTP:
+		r.http(spec)
+	case spec.HTTP != nil:
+		r.wrong("spec.http", "is for protocol http, and spec.protocol is %s", spec.Protocol)
 	}
 }
 
@@ -247,8 +255,8 @@ func (r *reader) geometry(geometry string, protocol models.Protocol) {
 	if geometry == "" {
 		return
 	}
-	if protocol == models.ProtocolTerminal {
-		r.wrong(field, "is for screens, and spec.protocol is terminal")
+	if protocol != models.ProtocolVNC {
+		r.wrong(field, "is for screens, and spec.protocol is %s", protocol)
 		return
 	}
 	sides := sizes.FindStringSubmatch(geometry)
