@@ -72,22 +72,22 @@ var testsNever = map[string][]string{
 // owners says who may use what others have made, outside of tests. What is not
 // here is for tests only. A dependency has one owner, or a few.
 var owners = map[string][]string{
-	"github.com/coder/websocket":             {"agent", "client", "tunnel", "websocket", "sim"},
-	"github.com/containerd/errdefs":          {"agent/driver/docker"},
-	"github.com/danielgtaylor/huma/v2":       {"internal/api"},
-	"github.com/goccy/go-yaml":               {"internal/catalog"},
-	"github.com/jackc/pgx/v5":                {"db"},
-	"github.com/mattn/go-sqlite3":            {"db", "sim"},
-	"github.com/prometheus/client_golang":    {"internal/api", "internal/server"},
-	"github.com/spf13/cobra":                 {"internal/cli"},
-	"github.com/spf13/pflag":                 {"internal/cli", "internal/config"},
-	"golang.org/x/sync":                      {"agent"},
-	"golang.org/x/sys":                       {"agent/driver/process", "internal/server"},
-	"database/sql":                           {"db", "services/selector.go", "sim"},
-	"github.com/docker":                      {"agent/driver/docker"},
-	"github.com/moby":                        {"agent/driver/docker"},
-	"github.com/google/go-containerregistry": {"agent/driver/docker"},
-	"k8s.io":                                 {"agent/driver/kubernetes"},
+	"github.com/coder/websocket":          {"agent", "client", "tunnel", "websocket", "sim"},
+	"github.com/containerd/errdefs":       {"agent/driver/docker"},
+	"github.com/danielgtaylor/huma/v2":    {"internal/api"},
+	"github.com/goccy/go-yaml":            {"internal/catalog"},
+	"github.com/jackc/pgx/v5":             {"db"},
+	"github.com/mattn/go-sqlite3":         {"db", "sim"},
+	"github.com/prometheus/client_golang": {"internal/api", "internal/server"},
+	"github.com/spf13/cobra":              {"internal/cli"},
+	"github.com/spf13/pflag":              {"internal/cli", "internal/config"},
+	"golang.org/x/sync":                   {"agent"},
+	"golang.org/x/sys":                    {"agent/driver/process", "internal/server"},
+	"database/sql":                        {"db", "services/selector.go", "sim"},
+	"github.com/docker":                   {"agent/driver/docker"},
+	"github.com/moby":                     {"agent/driver/docker"},
+	"github.com/distribution/reference":   {"agent/driver/docker"},
+	"k8s.io":                              {"agent/driver/kubernetes"},
 }
 
 // vague are names that say nothing of what is inside.

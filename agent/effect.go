@@ -111,7 +111,9 @@ func (e *executor) slot(t *task) (release func(), err error) {
 }
 
 func (e *executor) start(ctx context.Context, t *task, log *slog.Logger) (Outcome, error) {
-	started, err := e.driver.Start(ctx, t.spec)
+	spec := t.spec
+	spec.Report = e.reporter(t)
+	started, err := e.driver.Start(ctx, spec)
 	if err != nil {
 		return Outcome{}, err
 	}

@@ -13,7 +13,7 @@ import (
 const sessionColumns = `s.id, s.name, s.user_id, coalesce(u.name, ''), s.template, s.protocol, s.state, s.desired_state,
 	s.generation, s.reason, s.reason_code, s.retryable, s.agent_id, s.cluster_id, s.platform, s.region, s.cpu, s.memory,
 	s.gpus, s.priority, s.wait_until, s.move_until, s.attempts, s.failures, s.losses, s.placement, s.spec, s.request_hash, s.created_at, s.updated_at, s.state_since,
-	s.expires_at, s.idle_at`
+	s.expires_at, s.idle_at, s.progress`
 
 const sessionTables = ` FROM sessions s LEFT JOIN users u ON u.id = s.user_id`
 
@@ -24,7 +24,7 @@ func sessionTargets(session *models.Session) []any {
 		text(&session.Platform), text(&session.Region), text(&session.Resources.CPU), text(&session.Resources.Memory), &session.Resources.GPUs,
 		&session.Priority, optionalTime{&session.WaitUntil}, optionalTime{&session.MoveUntil}, &session.Attempts, jsonColumn{&session.Failures}, jsonColumn{&session.Losses}, jsonColumn{&session.Placement},
 		jsonColumn{&session.Spec}, &session.RequestHash, timeColumn{&session.CreatedAt}, timeColumn{&session.UpdatedAt},
-		timeColumn{&session.StateSince}, optionalTime{&session.ExpiresAt}, optionalTime{&session.IdleAt}}
+		timeColumn{&session.StateSince}, optionalTime{&session.ExpiresAt}, optionalTime{&session.IdleAt}, progressColumn{session}}
 }
 
 func scanSession(row scanner) (models.Session, error) {

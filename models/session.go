@@ -134,6 +134,9 @@ type Session struct {
 	// Queue is the place of a session that waits for an agent. It is not kept
 	// with the session, but found out when somebody asks.
 	Queue *QueuePlace `json:"queue,omitempty"`
+	// Progress is how far its start is, while it is pending or waking and its agent
+	// tells.
+	Progress *Progress `json:"progress,omitempty" doc:"how far its start is, as its agent tells"`
 	// MoveUntil is until when a session that a drain has hibernated is to be woken
 	// on another agent that has its home.
 	MoveUntil *time.Time `json:"moveUntil,omitempty" doc:"until when a session that a drain has hibernated is to be woken on another agent that has its home"`

@@ -16,6 +16,9 @@ import (
 // maxReason bounds what an agent's words may take in the database, in bytes.
 const maxReason = 1000
 
+// maxProgress bounds an agent's words about a start, in bytes.
+const maxProgress = 300
+
 // AgentConnected implements websocket.Handler: what the agent has not been
 // sent on this connection is sent soon, in order, under the same ids.
 func (d *CommandDispatcher) AgentConnected(_ context.Context, peer websocket.Peer) {
@@ -169,7 +172,12 @@ func (d *CommandDispatcher) observed(ctx context.Context, peer websocket.Peer, m
 	case models.SessionRunning, models.SessionHibernated, models.SessionTerminated:
 		seen.State = state
 	case models.SessionPending, models.SessionHibernating, models.SessionWaking, models.SessionTerminating:
-		return d.mustOwn(ctx, peer, status.SessionID)
+		if err := d.mustOwn(ctx, peer, status.SessionID); err != nil || status.Progress == nil {
+			return err
+		}
+		return d.database.SetProgress(ctx, db.Advance{AgentID: peer.AgentID, Epoch: peer.Epoch, SessionID: status.SessionID,
+			Generation: status.Generation, Progress: models.Progress{Message: cut(reasonOr(status.Progress.Message, ""), maxProgress),
+				Percent: min(100, max(0, status.Progress.Percent))}}, d.options.Now())
 	default:
 		return models.Errorf(models.CodeFrameInvalid, "%q is no state of a session", status.State)
 	}
@@ -219,14 +227,18 @@ func reasonOr(reason, otherwise string) string {
 	if reason == "" {
 		return otherwise
 	}
-	if len(reason) > maxReason {
-		cut := maxReason
-		for !utf8.RuneStart(reason[cut]) {
-			cut--
-		}
-		reason = reason[:cut] + "…"
+	return cut(reason, maxReason)
+}
+
+// cut ends a text after so many bytes, between two characters.
+func cut(text string, most int) string {
+	if len(text) <= most {
+		return text
 	}
-	return reason
+	for !utf8.RuneStart(text[most]) {
+		most--
+	}
+	return text[:most] + "…"
 }
 
 // codeOr keeps an agent's error code if it looks like one.

@@ -66,6 +66,7 @@ func toControlPlane() []golden {
 		{"status", wire.TypeStatus, wire.Status{
 			SessionID: "s-1", Generation: 1, State: "failed", VNCReady: true, VNCPort: 5900,
 			PlatformMetadata: map[string]any{"pid": 4711.0}, Reason: "the program ended", ReasonCode: models.CodeRuntimeExited,
+			Progress: &models.Progress{Message: "pulling image desktop:1", Percent: 43},
 		}},
 		{"pong", wire.TypePong, nil},
 		{"facilities", wire.TypeFacilities, wire.Facilities{Present: []string{"Xvnc"}}},

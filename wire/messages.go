@@ -128,6 +128,9 @@ type Status struct {
 	PlatformMetadata map[string]any   `json:"platformMetadata,omitempty"`
 	Reason           string           `json:"reason,omitempty"`
 	ReasonCode       models.ErrorCode `json:"reasonCode,omitempty"`
+	// Progress is how far a start is, with the state pending or waking and a
+	// Generation. It is for people and decides nothing.
+	Progress *models.Progress `json:"progress,omitempty"`
 }
 
 // Inventory is every session that the agent runs, whole.

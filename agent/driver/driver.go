@@ -50,6 +50,17 @@ type Spec struct {
 	Template       models.Template
 	Resources      models.Resources
 	PersistentHome bool
+	// Report, if there is one, is told how far the start is. It may be
+	// called often, by one goroutine at a time, and drops most of what comes in quick
+	// succession, but not the empty progress: that there is nothing more to tell.
+	Report func(models.Progress)
+}
+
+// Tell reports how far the start is.
+func (s Spec) Tell(progress models.Progress) {
+	if s.Report != nil {
+		s.Report(progress)
+	}
 }
 
 // TimeLimits are the template's. Only what keeps its home hibernates.

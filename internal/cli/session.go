@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -151,7 +152,7 @@ func newSessionList(caller *caller) *cobra.Command {
 			var rows [][]string
 			for _, session := range sessions {
 				rows = append(rows, []string{session.ID, session.Name, session.Template, seen(session), session.AgentID,
-					session.User, age(now, session.CreatedAt), strings.TrimSpace(place(session) + " " + session.Reason)})
+					session.User, age(now, session.CreatedAt), strings.TrimSpace(place(session) + " " + cmp.Or(progress(session), session.Reason))})
 			}
 			return table(w, []string{"ID", "NAME", "TEMPLATE", "STATE", "AGENT", "USER", "AGE", "REASON"}, rows)
 		})
@@ -193,6 +194,14 @@ func place(session client.Session) string {
 		return ""
 	}
 	return fmt.Sprintf(" (%d of %d)", session.Queue.Place, session.Queue.Of)
+}
+
+// progress is how far the session's start is, or nothing.
+func progress(session client.Session) string {
+	if session.Progress == nil {
+		return ""
+	}
+	return session.Progress.String()
 }
 
 // seen is the session's state, as far as it can be seen.
@@ -248,7 +257,7 @@ func showSession(w io.Writer, session client.Session, events []client.Event) err
 	}
 	err := fields(w,
 		[2]string{"Session", session.ID}, [2]string{"Name", session.Name}, [2]string{"Template", session.Template},
-		[2]string{"User", session.User}, [2]string{"State", state}, [2]string{"Unreachable", away(session)}, [2]string{"Reason", reason}, [2]string{"Waits", waits},
+		[2]string{"User", session.User}, [2]string{"State", state}, [2]string{"Progress", progress(session)}, [2]string{"Unreachable", away(session)}, [2]string{"Reason", reason}, [2]string{"Waits", waits},
 		[2]string{"Failed on", strings.Join(failures, "; ")}, [2]string{"Lost", strings.Join(losses, "; ")},
 		[2]string{"Agent", session.AgentID}, [2]string{"Platform", session.Platform}, [2]string{"Region", session.Region},
 		[2]string{"Limits", strings.Join(limits, ", ")}, [2]string{"Time limits", timeLimits(session.TimeLimits)}, [2]string{"Ends", ending(session, time.Now())},

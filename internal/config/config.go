@@ -156,6 +156,9 @@ type Agent struct {
 	// Platform is what sessions are: process or docker. DockerHost is the engine's
 	// address for docker; empty is what DOCKER_HOST says, or else the usual socket.
 	Platform, DockerHost string
+	// DockerConfig is the directory of the file with credentials for registries;
+	// empty is what DOCKER_CONFIG says, or else .docker in the user's home.
+	DockerConfig string
 	// Region, ClusterID and ClusterName say where the agent is.
 	Region, ClusterID, ClusterName string
 	// HomeStore names the storage that the directory homes in DataDir is on, if

@@ -39,6 +39,7 @@ func (a *Agent) Bind(flags *pflag.FlagSet) {
 	flags.StringVar(&a.Region, "region", a.Region, "region of this machine")
 	flags.StringVar(&a.Platform, "platform", a.Platform, "what sessions are: process, programs of this machine, or docker, containers of its engine")
 	flags.StringVar(&a.DockerHost, "docker-host", a.DockerHost, "the Docker engine's address, e.g. unix:///run/docker.sock (default $DOCKER_HOST, or else the usual socket)")
+	flags.StringVar(&a.DockerConfig, "docker-config", a.DockerConfig, "directory of the config.json with credentials for registries (default $DOCKER_CONFIG, or else ~/.docker)")
 	flags.StringVar(&a.ClusterID, "cluster-id", a.ClusterID, "cluster that this machine belongs to")
 	flags.StringVar(&a.ClusterName, "cluster-name", a.ClusterName, "the cluster's name for people")
 	bindHomeStore(flags, &a.HomeStore)

@@ -67,7 +67,7 @@ func newDriver(configuration config.Agent, logger *slog.Logger) (driver.Driver, 
 	if configuration.Platform == models.PlatformDocker {
 		ctx, cancel := context.WithTimeout(context.Background(), engineWithin)
 		defer cancel()
-		return docker.New(ctx, docker.Config{AgentID: configuration.ID, Host: configuration.DockerHost, Logger: logger})
+		return docker.New(ctx, docker.Config{AgentID: configuration.ID, Host: configuration.DockerHost, ConfigDir: configuration.DockerConfig, Logger: logger})
 	}
 	return process.New(process.Config{Dir: configuration.DataDir, Logger: logger})
 }

@@ -47,6 +47,10 @@ type Config struct {
 	// Host is the engine, such as unix:///var/run/docker.sock; by default what
 	// DOCKER_HOST says, or else that.
 	Host string
+	// ConfigDir has the file config.json, in which `docker login` keeps credentials
+	// for registries; by default what DOCKER_CONFIG says, or else .docker in the
+	// user's home. It is read at each pull.
+	ConfigDir string
 	// Logger discards by default.
 	Logger *slog.Logger
 	// ReadyWithin bounds how long a session's stream may take to be there, once

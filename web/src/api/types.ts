@@ -35,6 +35,8 @@ export interface Session {
   waitUntil?: string;
   /** The place of such a session among all that wait; 1 is next. */
   queue?: { place: number; of: number };
+  /** How far its start is, as its agent tells: what it is at, and how much of that is done. */
+  progress?: { message: string; percent?: number };
   /** Set while its agent is away: why, and when that was last heard of. What runs there keeps running. */
   unreachable?: { since?: string; reason: string };
   platform?: string;

@@ -33,6 +33,12 @@ test("what waits for an agent says its place", () => {
   expect(explain({ ...waits, queue: { place: 1, of: 7 } })).toBe("It is next: all are full");
 });
 
+test("how far a start is comes before why it waits", () => {
+  const pulls = session("pending", { agentId: "laptop", reason: "its agent had it no more", progress: { message: "pulling image desk:1", percent: 43 } });
+  expect(explain(pulls)).toBe("Pulling image desk:1, 43 %");
+  expect(explain({ ...pulls, progress: { message: "pulling image desk:1" } })).toBe("Pulling image desk:1");
+});
+
 test("times are never in the future nor a zero", () => {
   const now = Date.parse("2030-04-01T12:00:00Z");
   const before = (seconds: number): string => ago(new Date(now - seconds * 1000).toISOString(), now);

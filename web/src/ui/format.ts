@@ -27,6 +27,7 @@ export function explain(session: Session): string | undefined {
     const place = before === 0 ? "It is next" : `${count(before, "session")} before it`;
     return `${place}${session.reason ? `: ${session.reason}` : "."}`;
   }
+  if (session.progress) return progressLine(session.progress);
   if (session.reason) return session.reason;
   const agent = session.agentId ? `agent ${session.agentId}` : undefined;
   switch (session.state) {
@@ -41,6 +42,12 @@ export function explain(session: Session): string | undefined {
     default:
       return undefined;
   }
+}
+
+/** How far a start is: "Pulling image desktop:1, 43 %". */
+export function progressLine({ message, percent }: NonNullable<Session["progress"]>): string {
+  const line = message.charAt(0).toUpperCase() + message.slice(1);
+  return percent ? `${line}, ${percent} %` : line;
 }
 
 /**
