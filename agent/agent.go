@@ -115,6 +115,7 @@ type Agent struct {
 	// listing has one place, which is taken while the driver lists what runs.
 	listing chan struct{}
 	exits   *exits
+	stock   *stock
 	begun   atomic.Bool
 
 	ready     chan struct{}
@@ -178,6 +179,7 @@ func New(config Config) (*Agent, error) {
 		census:   newCensus(),
 		listing:  make(chan struct{}, 1),
 		exits:    newExits(),
+		stock:    newStock(),
 		ready:    make(chan struct{}),
 	}, nil
 }
@@ -216,6 +218,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	running.Go(func() { a.stayConnected(ctx, talking) })
 	running.Go(func() { a.watchExits(ctx) })
 	running.Go(func() { a.keepTimeLimits(ctx) })
+	running.Go(func() { a.watchImages(ctx) })
 	<-ctx.Done()
 	a.executor.drain(a.config.DrainWithin)
 	hangUp()

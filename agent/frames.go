@@ -80,6 +80,7 @@ func (a *Agent) welcome(c *connection, message wire.Envelope) error {
 	}
 	c.parts.Go(func() { a.beat(c, every) })
 	c.parts.Go(func() { a.takeInventories(c, welcome.Needs) })
+	c.parts.Go(func() { a.tellImages(c) })
 	return nil
 }
 

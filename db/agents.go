@@ -244,6 +244,30 @@ func (d *Database) SetFacilities(ctx context.Context, agentID string, epoch int6
 	return current, err
 }
 
+// SetImages stores which images the agent holds, as its metadata "images";
+// guarded as RecordHeartbeat is.
+func (d *Database) SetImages(ctx context.Context, agentID string, epoch int64, names []string, now time.Time) (current bool, err error) {
+	err = d.write(ctx, "set images", func(ctx context.Context, t *tx) error {
+		metadata := map[string]any{}
+		err := t.row(ctx, `SELECT metadata FROM agents WHERE id = $1 AND epoch = $2`+d.forUpdate(), agentID, epoch).Scan(jsonColumn{&metadata})
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		current = true
+		metadata["images"] = append([]string{}, names...)
+		encoded, err := asJSON(metadata)
+		if err != nil {
+			return err
+		}
+		_, err = t.exec(ctx, `UPDATE agents SET metadata = $2, updated_at = $3 WHERE id = $1`, agentID, encoded, d.at(now))
+		return err
+	})
+	return current, err
+}
+
 // Agent gives one agent with its load, or models.CodeAgentUnknown.
 func (d *Database) Agent(ctx context.Context, agentID string) (models.Agent, error) {
 	ctx, cancel := bounded(ctx)

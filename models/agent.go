@@ -133,26 +133,27 @@ func (a Agent) Limit() Amount {
 }
 
 // Images lists the container images that the agent has said it holds: metadata
-// "images", a list of names.
+// "images", a list of names. They are given as ImageName has them.
 func (a Agent) Images() []string {
+	var names []string
 	switch images := a.Metadata["images"].(type) {
 	case []string:
-		return images
-	case []interface{}:
-		names := make([]string, 0, len(images))
+		for _, name := range images {
+			names = append(names, ImageName(name))
+		}
+	case []any:
 		for _, image := range images {
 			if name, is := image.(string); is {
-				names = append(names, name)
+				names = append(names, ImageName(name))
 			}
 		}
-		return names
 	}
-	return nil
+	return names
 }
 
-// HoldsImage tells whether the agent has said that it holds a container image.
-// The names are compared as they are written.
-func (a Agent) HoldsImage(image string) bool { return slices.Contains(a.Images(), image) }
+// HoldsImage tells whether the agent has said that it holds a container image,
+// by whichever of its names.
+func (a Agent) HoldsImage(image string) bool { return slices.Contains(a.Images(), ImageName(image)) }
 
 // Lacks lists those of needs that the agent is known not to have.
 func (a Agent) Lacks(needs []string) []string {

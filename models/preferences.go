@@ -44,7 +44,8 @@ type Preferences struct {
 	// HomeStore is the home store of that agent: whoever shares it has the home
 	// too. Empty is none.
 	HomeStore string `json:"homeStore,omitempty"`
-	// Image is a container image; agents that hold it start faster.
+	// Image is a container image; agents that hold it start faster. It is the
+	// template's when empty.
 	Image string `json:"image,omitempty"`
 }
 

@@ -149,6 +149,9 @@ func (w wish) criteria(sessionID string, template models.Template, resources mod
 		Labels: w.Labels, Preferences: w.Preferences,
 		Platforms: template.Spec.Platforms, Reserve: resources.Reserves(), SessionID: sessionID, Template: template.Metadata.Name,
 	}
+	if criteria.Preferences.Image == "" {
+		criteria.Preferences.Image = models.ImageName(template.Spec.BaseImage)
+	}
 	if template.Spec.Process != nil {
 		criteria.Needs = template.Spec.Process.Needs
 	}

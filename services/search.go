@@ -62,7 +62,7 @@ func (p *picture) best(criteria SelectionCriteria, at Circumstances) int32 {
 	s.wish(p.weights.PreferredRegion, wishes.Regions, p.regions.agentsOf)
 	s.wish(p.weights.PreferredCluster, wishes.Clusters, p.clusters.agentsOf)
 	if wishes.Image != "" {
-		s.wish(p.weights.Image, []string{wishes.Image}, func(image string) agentSet { return p.images[image] })
+		s.wish(p.weights.Image, []string{models.ImageName(wishes.Image)}, func(image string) agentSet { return p.images[image] })
 	}
 	sum := int64(0)
 	if criteria.UserID != "" && p.weights.UserAntiAffinity > 0 {

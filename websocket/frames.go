@@ -15,6 +15,8 @@ func (h *AgentHub) receive(ctx context.Context, c *connection, message wire.Enve
 		return h.heartbeat(c, message)
 	case wire.TypeFacilities:
 		return h.facilities(ctx, c, message)
+	case wire.TypeImages:
+		return h.images(ctx, c, message)
 	case wire.TypePong:
 		return nil
 	}
@@ -36,6 +38,19 @@ func (h *AgentHub) facilities(ctx context.Context, c *connection, message wire.E
 		present = []string{} // said that it has none, which is not the same as never said
 	}
 	current, err := h.database.SetFacilities(ctx, c.peer.AgentID, c.peer.Epoch, present, h.options.Now())
+	return fenced(current, err)
+}
+
+// maxImages bounds the images that are kept of an agent.
+const maxImages = 1000
+
+func (h *AgentHub) images(ctx context.Context, c *connection, message wire.Envelope) error {
+	var images wire.Images
+	if err := message.Into(&images); err != nil {
+		return err
+	}
+	names := images.Names[:min(len(images.Names), maxImages)]
+	current, err := h.database.SetImages(ctx, c.peer.AgentID, c.peer.Epoch, names, h.options.Now())
 	return fenced(current, err)
 }
 

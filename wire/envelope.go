@@ -39,6 +39,7 @@ const (
 	TypeStatus       Type = "status"
 	TypePong         Type = "pong"
 	TypeFacilities   Type = "facilities"    // negotiated
+	TypeImages       Type = "images"        // negotiated
 	TypeInventory    Type = "inventory"     // negotiated
 	TypeTunnelFailed Type = "tunnel_failed" // negotiated
 )

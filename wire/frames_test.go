@@ -70,6 +70,7 @@ func toControlPlane() []golden {
 		}},
 		{"pong", wire.TypePong, nil},
 		{"facilities", wire.TypeFacilities, wire.Facilities{Present: []string{"Xvnc"}}},
+		{"images", wire.TypeImages, wire.Images{Names: []string{"registry.example.org/desktop:1", "busybox"}}},
 		{"inventory", wire.TypeInventory, wire.Inventory{Items: []wire.InventoryItem{{SessionID: "s-1", Generation: 1, State: "running"}}}},
 		{"tunnel-failed", wire.TypeTunnelFailed, wire.TunnelFailed{TunnelID: "t-1", Error: "session s-1 does not run here"}},
 	}

@@ -70,6 +70,12 @@ type Facilities struct {
 	Present []string `json:"present"`
 }
 
+// Images says which container images the machine holds, all of them, as
+// models.ImageName has their names.
+type Images struct {
+	Names []string `json:"names"`
+}
+
 // OpenTunnel asks the agent to dial TunnelPath with this TunnelID and to
 // connect it with the session's stream.
 type OpenTunnel struct {

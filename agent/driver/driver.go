@@ -37,6 +37,14 @@ type Driver interface {
 	Dial(ctx context.Context, ref Ref) (net.Conn, error)
 }
 
+// ImageHolder is a Driver whose sessions are made of images that its machine may
+// have already.
+type ImageHolder interface {
+	// Images delivers the names of all images that are there, as models.ImageName
+	// has them, at once and after each change. The channel is closed when ctx ends.
+	Images(ctx context.Context) (<-chan []string, error)
+}
+
 // Ref names a runtime: a session in one generation.
 type Ref struct {
 	SessionID  string

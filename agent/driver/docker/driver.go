@@ -76,7 +76,10 @@ type Driver struct {
 	terminals map[string]*shared
 }
 
-var _ driver.Driver = (*Driver)(nil)
+var (
+	_ driver.Driver      = (*Driver)(nil)
+	_ driver.ImageHolder = (*Driver)(nil)
+)
 
 // New makes a driver, and finds out that the engine answers.
 func New(ctx context.Context, config Config) (*Driver, error) {
