@@ -125,7 +125,10 @@ func (d *Database) WakeSession(ctx context.Context, asked Awakening, now time.Ti
 	err = d.write(ctx, "wake session", func(ctx context.Context, t *tx) error {
 		l := launcher{tx: t, now: now, launches: []Launch{{Session: models.Session{ID: asked.SessionID, AgentID: asked.Agent.ID},
 			Requirements: asked.Requirements}, {Session: models.Session{AgentID: asked.From}}}}
-		if l.agents, err = l.lockAgents(ctx); err != nil {
+		if _, err = l.lockAgents(ctx); err != nil {
+			return err
+		}
+		if err := l.sumUp(ctx, slices.Collect(maps.Keys(l.agents))); err != nil {
 			return err
 		}
 		if session, err = d.lockSession(ctx, t, asked.SessionID); err != nil {
@@ -136,12 +139,13 @@ func (d *Database) WakeSession(ctx context.Context, asked Awakening, now time.Ti
 			return nil
 		case session.State != models.SessionHibernated:
 			return models.Errorf(models.CodeSessionNotRunning, "session %q is %s; only a hibernated one can be woken", session.ID, session.State)
-		case session.Generation != asked.Generation || asked.Moves && session.MoveUntil == nil:
+		case session.Generation != asked.Generation || asked.Moves && (session.MoveUntil == nil || now.After(*session.MoveUntil)):
 			return models.Errorf(models.CodeTransitionIllegal, "session %q changed while it was being woken; try again", session.ID)
 		}
 		if err := l.readBreakers(ctx); err != nil {
 			return err
 		}
+		l.raised, l.probed = map[string]bool{}, map[breakerKey]models.Breaker{}
 		l.launches[0].Session.Template, l.launches[0].Session.Resources = session.Template, session.Resources
 		if outcome := l.reserve(l.launches[0]); outcome.Err != nil {
 			return outcome.Err
@@ -176,6 +180,9 @@ func (d *Database) WakeSession(ctx context.Context, asked Awakening, now time.Ti
 			}
 		}
 		if err := t.saveBreakers(ctx, slices.Collect(maps.Values(l.probed))); err != nil {
+			return err
+		}
+		if err := l.stamp(ctx); err != nil {
 			return err
 		}
 		woken = true

@@ -70,15 +70,22 @@ type launcher struct {
 	launched []Launched
 	now      time.Time
 
+	// agents are those of the launches, with stamps as their tallies have them;
+	// raised are those that more is reserved of.
 	agents map[string]models.Agent
+	stamps map[string]int64
+	raised map[string]bool
 	known  map[string]models.Session
 	// breakers are those of the agents, and probed those that a launch probes.
 	breakers, probed map[breakerKey]models.Breaker
 }
 
 func (l *launcher) run(ctx context.Context) error {
-	var err error
-	if l.agents, err = l.lockAgents(ctx); err != nil {
+	unknown, err := l.lockAgents(ctx)
+	if err != nil {
+		return err
+	}
+	if err := l.sumUp(ctx, unknown); err != nil {
 		return err
 	}
 	if l.known, err = l.lockSessions(ctx, l.sessionIDs()); err != nil {
@@ -87,16 +94,9 @@ func (l *launcher) run(ctx context.Context) error {
 	if err := l.readBreakers(ctx); err != nil {
 		return err
 	}
-	var fresh, waited []int
-	for i, launch := range l.launches {
-		switch l.launched[i] = l.reserve(launch); {
-		case l.launched[i].Err != nil || l.launched[i].Existed:
-		case launch.Waits:
-			waited = append(waited, i)
-		default:
-			fresh = append(fresh, i)
-			l.known[launch.Session.ID] = launch.Session
-		}
+	fresh, waited, err := l.reserveAll(ctx, len(unknown) < len(l.agents))
+	if err != nil {
+		return err
 	}
 	if fresh, err = l.insertSessions(ctx, fresh); err != nil {
 		return err
@@ -114,39 +114,38 @@ func (l *launcher) run(ctx context.Context) error {
 	if err := l.saveBreakers(ctx, slices.Collect(maps.Values(l.probed))); err != nil {
 		return err
 	}
+	if err := l.stamp(ctx); err != nil {
+		return err
+	}
 	//failpoint:launch-uncommitted
 	return l.tell(ctx, written)
 }
 
-// lockAgents reads the agents with what is reserved of them, and keeps others
-// from reserving there until the transaction ends.
-func (l *launcher) lockAgents(ctx context.Context) (map[string]models.Agent, error) {
-	var ids []string
-	for _, launch := range l.launches {
-		if launch.Session.AgentID != "" {
-			ids = append(ids, launch.Session.AgentID)
+// reserveAll decides about every launch, and gives those to be written. When one
+// finds no room on an agent and some are only remembered, sessions may have
+// ended there since: all are summed up, and decided about anew.
+func (l *launcher) reserveAll(ctx context.Context, remembered bool) (fresh, waited []int, err error) {
+	before := *l
+	l.agents, l.known, l.breakers = maps.Clone(l.agents), maps.Clone(l.known), maps.Clone(l.breakers)
+	l.raised, l.probed = map[string]bool{}, map[breakerKey]models.Breaker{}
+	for i, launch := range l.launches {
+		l.launched[i] = l.reserve(launch)
+		switch {
+		case remembered && models.CodeOf(l.launched[i].Err) == models.CodeNoSuitableAgent:
+			l.agents, l.known, l.breakers = before.agents, before.known, before.breakers
+			if err := l.sumUp(ctx, slices.Collect(maps.Keys(l.agents))); err != nil {
+				return nil, nil, err
+			}
+			return l.reserveAll(ctx, false)
+		case l.launched[i].Err != nil || l.launched[i].Existed:
+		case launch.Waits:
+			waited = append(waited, i)
+		default:
+			fresh = append(fresh, i)
+			l.known[launch.Session.ID] = launch.Session
 		}
 	}
-	d := l.database
-	if d.engine == Postgres {
-		if _, err := queryIn(ctx, l.tx, "SELECT id FROM agents WHERE %s ORDER BY id FOR UPDATE", "id", ids,
-			func(row scanner) (id string, err error) { return id, row.Scan(&id) }); err != nil {
-			return nil, err
-		}
-	}
-	// A statement of its own: what others have committed meanwhile counts.
-	reserved, _, err := d.oneOf("agent_id", "$1", nil)
-	if err != nil {
-		return nil, err
-	}
-	agents, err := queryIn(ctx, l.tx, "SELECT "+agentColumns+` FROM agents a LEFT JOIN (
-			SELECT agent_id, `+reservations+` FROM sessions WHERE `+reserved+` AND `+live+` GROUP BY agent_id
-		) load ON load.agent_id = a.id WHERE %s`, "a.id", ids, scanAgent)
-	byID := make(map[string]models.Agent, len(agents))
-	for _, agent := range agents {
-		byID[agent.ID] = agent
-	}
-	return byID, err
+	return fresh, waited, nil
 }
 
 // readBreakers reads what the agents keep failing at. Their rows are locked, so
@@ -156,7 +155,7 @@ func (l *launcher) readBreakers(ctx context.Context) error {
 	for id := range l.agents {
 		ids = append(ids, id)
 	}
-	l.breakers, l.probed = map[breakerKey]models.Breaker{}, map[breakerKey]models.Breaker{}
+	l.breakers = map[breakerKey]models.Breaker{}
 	breakers, err := queryIn(ctx, l.tx, "SELECT "+breakerColumns+" FROM breakers WHERE %s", "agent_id", ids, scanBreaker)
 	for _, breaker := range breakers {
 		l.breakers[keyOf(breaker)] = breaker
@@ -201,7 +200,7 @@ func (l *launcher) reserve(launch Launch) Launched {
 	}
 	agent.Reserved = agent.Reserved.Plus(reserve)
 	agent.Sessions++
-	l.agents[agent.ID] = agent
+	l.agents[agent.ID], l.raised[agent.ID] = agent, true
 	if breaker.Open(l.now) {
 		breaker = breaker.Probed(l.now)
 		l.breakers[keyOf(breaker)], l.probed[keyOf(breaker)] = breaker, breaker
@@ -268,17 +267,39 @@ func (l *launcher) insertSessions(ctx context.Context, fresh []int) (inserted []
 	for _, id := range ids {
 		is[id] = true
 	}
-	sessions, err := l.lockSessions(ctx, l.sessionIDs())
+	var others []string
 	for _, i := range fresh {
-		id := l.launches[i].Session.ID
-		if !is[id] {
-			l.launched[i] = repeated(sessions[id], l.launches[i].Session)
-			continue
+		if session := l.launches[i].Session; is[session.ID] {
+			l.launched[i].Session = begun(session, l.now)
+			inserted = append(inserted, i)
+		} else {
+			others = append(others, session.ID)
 		}
-		l.launched[i].Session = sessions[id]
-		inserted = append(inserted, i)
+	}
+	sessions, err := l.lockSessions(ctx, others)
+	for _, i := range fresh {
+		if session := l.launches[i].Session; !is[session.ID] {
+			l.launched[i] = repeated(sessions[session.ID], session)
+		}
 	}
 	return inserted, err
+}
+
+// begun is a session as it is when it has been inserted.
+func begun(session models.Session, now time.Time) models.Session {
+	now = now.UTC().Truncate(time.Microsecond)
+	session.State, session.DesiredState, session.Generation = models.SessionPending, models.DesiredRunning, 1
+	session.CreatedAt, session.UpdatedAt, session.StateSince = now, now, now
+	session.Resources.GPUs = session.Resources.Reserves().GPUs
+	session.TimeLimits = session.Spec.Spec.TimeLimits()
+	if session.AgentID != "" {
+		session.Attempts = 1
+	}
+	if session.WaitUntil != nil {
+		until := session.WaitUntil.UTC().Truncate(time.Microsecond)
+		session.WaitUntil = &until
+	}
+	return session
 }
 
 // placeSessions gives sessions that waited their agents. From here on, and not

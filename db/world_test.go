@@ -71,7 +71,7 @@ func (w *world) agent(id string, limit int) int64 {
 // launch is a launch of the session on the agent.
 func (w *world) launch(id, agentID string) db.Launch {
 	return db.Launch{
-		Session: models.Session{ID: id, Name: "Desk", UserID: w.user.ID, Template: "desktop", Protocol: models.ProtocolVNC,
+		Session: models.Session{ID: id, Name: "Desk", User: w.user.Name, UserID: w.user.ID, Template: "desktop", Protocol: models.ProtocolVNC,
 			AgentID: agentID, Platform: models.PlatformProcess, Resources: models.Resources{CPU: "1", Memory: "1Gi"},
 			Spec:        models.Template{Metadata: models.TemplateMetadata{Name: "desktop"}, Spec: models.TemplateSpec{DisplayName: "Desk"}},
 			RequestHash: "hash of " + id},

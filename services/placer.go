@@ -19,6 +19,9 @@ const (
 	placements = 5
 	// placeBatch bounds the launches of one transaction.
 	placeBatch = 256
+	// maxLeaders is how many batches may be under way: one is decided on while
+	// another one is being written.
+	maxLeaders = 2
 	// placeAgain bounds the wait before another attempt, which is drawn at
 	// random so that replicas do not meet again.
 	placeAgain = 20 * time.Millisecond
@@ -58,8 +61,7 @@ type placer struct {
 
 	mu      sync.Mutex
 	waiting []*placing
-	// leaders counts those who decide, at most as many as the database can write
-	// for at once.
+	// leaders counts those who decide and write, at most maxLeaders.
 	leaders int
 
 	placed, conflicts atomic.Uint64
@@ -69,8 +71,6 @@ type placerOptions struct {
 	now             func() time.Time
 	heartbeatWithin time.Duration
 	weights         Weights
-	// leaders is how many batches may be under way.
-	leaders int
 }
 
 // place puts a session on an agent and has it written. An error of code
@@ -79,7 +79,7 @@ func (p *placer) place(ctx context.Context, one *placing) (db.Launched, error) {
 	one.lead, one.done, one.asked = make(chan struct{}, 1), make(chan struct{}), time.Now()
 	p.mu.Lock()
 	p.waiting = append(p.waiting, one)
-	if p.leaders < p.options.leaders {
+	if p.leaders < maxLeaders {
 		p.leaders++
 		p.appoint()
 	}

@@ -76,16 +76,12 @@ func NewSessions(database *db.Database, selector *AgentSelector, dispatcher *Com
 	if options.WaitFor <= 0 {
 		options.WaitFor = DefaultWaitFor
 	}
-	leaders := 1
-	if database.Engine() == db.Postgres {
-		leaders = 2
-	}
 	return &Sessions{database: database, selector: selector, dispatcher: dispatcher, options: options, passing: make(chan struct{}, 1), passBound: waitingPass,
 		placer: &placer{
 			database: database,
 			fleet:    newFleetReader(database, selector),
 			options: placerOptions{
-				now: selector.options.Now, heartbeatWithin: selector.options.HeartbeatWithin, weights: selector.options.Weights, leaders: leaders,
+				now: selector.options.Now, heartbeatWithin: selector.options.HeartbeatWithin, weights: selector.options.Weights,
 			},
 		}}
 }
