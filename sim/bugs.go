@@ -78,6 +78,8 @@ func Bugs() []Bug {
 			"	requirements.Reserve = reserve\n", "	requirements.Reserve = models.Amount{Sessions: reserve.Sessions, Memory: reserve.Memory, GPUs: reserve.GPUs}\n"}}},
 		{"the guard does not look at the cordon", []string{"S3"}, []Edit{{"db/launch.go",
 			"if rejection.Code != models.RejectedSilent {", "if rejection.Code != models.RejectedSilent && rejection.Code != models.RejectedCordoned {"}}},
+		{"a reservation leaves what others remember of the agent", []string{"S1"}, []Edit{{"db/tally.go",
+			"{ return rand.Int64() }", "{ return 1 + 0*rand.Int64() }"}}},
 		{"a lost race for the last room is written anyway", []string{"S1"}, []Edit{{"db/launch.go",
 			"if rejection.Code != models.RejectedSilent {", "if rejection.Code != models.RejectedSilent && rejection.Code != models.RejectedFull {"}}},
 		{"the guard does not check what is required of the agent", []string{"S3"}, []Edit{{"db/launch.go",
