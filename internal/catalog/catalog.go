@@ -54,16 +54,52 @@ func Builtin() ([]models.Template, error) {
 // which says where and what; all others are in templates. Of two templates with
 // one name the first is kept.
 func Load(dir string) (templates []models.Template, problems []error) {
-	entries, err := os.ReadDir(dir)
+	files, err := filesIn(dir)
 	if err != nil {
-		return nil, []error{fmt.Errorf("read the templates: %w", err)}
+		return nil, []error{err}
 	}
-	first := map[string]string{}
-	for _, entry := range entries {
-		if !isTemplateFile(entry.Name()) {
+	return loadFiles(files)
+}
+
+// LoadFiles reads the named files, as Load reads those of a directory, and of
+// a directory among them what Load would read.
+func LoadFiles(names []string) (templates []models.Template, problems []error) {
+	var files []string
+	for _, name := range names {
+		if info, err := os.Stat(name); err != nil || !info.IsDir() {
+			files = append(files, name)
 			continue
 		}
-		file := filepath.Join(dir, entry.Name())
+		inside, err := filesIn(name)
+		if err == nil && len(inside) == 0 {
+			err = fmt.Errorf("%s holds no .yaml or .yml file", name)
+		}
+		if err != nil {
+			problems = append(problems, err)
+		}
+		files = append(files, inside...)
+	}
+	templates, wrong := loadFiles(files)
+	return templates, append(problems, wrong...)
+}
+
+func filesIn(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read the templates: %w", err)
+	}
+	var files []string
+	for _, entry := range entries {
+		if isTemplateFile(entry.Name()) {
+			files = append(files, filepath.Join(dir, entry.Name()))
+		}
+	}
+	return files, nil
+}
+
+func loadFiles(files []string) (templates []models.Template, problems []error) {
+	first := map[string]string{}
+	for _, file := range files {
 		content, err := readFile(file)
 		if err != nil {
 			problems = append(problems, err)
@@ -109,7 +145,11 @@ func readFile(name string) ([]byte, error) {
 		return nil, fmt.Errorf("read a template: %w", err)
 	}
 	if len(content) > maxFile {
-		return nil, fmt.Errorf("%s has more than %d KiB; put each template into a file of its own", name, maxFile>>10)
+		return nil, tooLarge(name)
 	}
 	return content, nil
+}
+
+func tooLarge(file string) error {
+	return fmt.Errorf("%s has more than %d KiB; put each template into a file of its own", file, maxFile>>10)
 }

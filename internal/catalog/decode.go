@@ -23,11 +23,53 @@ type located struct {
 	line     int
 }
 
-// mistake is one thing that is wrong with a template.
-type mistake struct {
-	line    int
-	field   string
-	message string
+// Mistake is one thing that is wrong with a template.
+type Mistake struct {
+	// Line is where it is in the file, from 1; 0 is nowhere in particular.
+	Line int
+	// Field is what it is about, such as spec.env[0].name; empty is the whole.
+	Field string
+	// Message goes on from the field's name.
+	Message string
+}
+
+// Invalid is everything that is wrong with one template.
+type Invalid struct {
+	// File and Template say where it is; Template is empty if it has no name.
+	File, Template string
+	// Mistakes are in the order of their lines.
+	Mistakes []Mistake
+}
+
+// Error tells the first mistakes, each with line and field.
+func (i *Invalid) Error() string {
+	var told []string
+	for n, wrong := range i.Mistakes {
+		if n == maxMistakes {
+			told = append(told, fmt.Sprintf("and %d more", len(i.Mistakes)-n))
+			break
+		}
+		told = append(told, fmt.Sprintf("line %d: %s", wrong.Line, strings.TrimSpace(wrong.Field+" "+wrong.Message)))
+	}
+	where := i.File
+	if i.Template != "" {
+		where += ": template " + i.Template
+	}
+	return where + ": " + strings.Join(told, "; ")
+}
+
+// Read reads the templates that a file holds, which may be several. Each
+// template that is wrong is one problem, of type *Invalid unless it is not
+// even YAML. file is what problems call it.
+func Read(file string, content []byte) (templates []models.Template, problems []error) {
+	if len(content) > maxFile {
+		return nil, []error{tooLarge(file)}
+	}
+	read, problems := decode(file, content)
+	for _, found := range read {
+		templates = append(templates, found.template)
+	}
+	return templates, problems
 }
 
 // decode reads every document of a file.
@@ -47,7 +89,8 @@ func decode(file string, content []byte) (templates []located, problems []error)
 			found = true
 			read, mistakes := decodeDocument(document.Body, part.line)
 			if len(mistakes) > 0 {
-				problems = append(problems, problem(file, read.template.Metadata.Name, mistakes))
+				slices.SortStableFunc(mistakes, func(a, b Mistake) int { return cmp.Compare(a.Line, b.Line) })
+				problems = append(problems, &Invalid{File: file, Template: read.template.Metadata.Name, Mistakes: mistakes})
 				continue
 			}
 			templates = append(templates, read)
@@ -93,7 +136,7 @@ func isEmpty(node ast.Node) bool {
 }
 
 // decodeDocument reads a document that has so many lines before it.
-func decodeDocument(body ast.Node, before int) (located, []mistake) {
+func decodeDocument(body ast.Node, before int) (located, []Mistake) {
 	r := newReader(before)
 	template := models.Template{}
 	r.document(body, &template)
@@ -116,24 +159,6 @@ func complete(template *models.Template) {
 
 // xServer is the command that the process platform shows VNC sessions with.
 const xServer = "Xvnc"
-
-// problem is one error for all mistakes of one template.
-func problem(file, name string, mistakes []mistake) error {
-	slices.SortStableFunc(mistakes, func(a, b mistake) int { return cmp.Compare(a.line, b.line) })
-	var told []string
-	for i, wrong := range mistakes {
-		if i == maxMistakes {
-			told = append(told, fmt.Sprintf("and %d more", len(mistakes)-i))
-			break
-		}
-		told = append(told, fmt.Sprintf("line %d: %s", wrong.line, strings.TrimSpace(wrong.field+" "+wrong.message)))
-	}
-	where := file
-	if name != "" {
-		where += ": template " + name
-	}
-	return errors.New(where + ": " + strings.Join(told, "; "))
-}
 
 // syntaxError says where a file stops being YAML, without the library's
 // drawing of the place.

@@ -140,9 +140,8 @@ func TestLoadWithoutADirectory(t *testing.T) {
 	}
 }
 
-// A key of every field is read, whichever way YAML lets one write it.
-func TestEveryFieldIsRead(t *testing.T) {
-	dir := write(t, map[string]string{"whole.yaml": `
+// whole has every field.
+const whole = `
 apiVersion: "streamspace.io/v1"
 kind: 'Template'
 metadata: {name: whole}
@@ -188,7 +187,11 @@ spec:
       - |
         echo one
         echo two
-`})
+`
+
+// A key of every field is read, whichever way YAML lets one write it.
+func TestEveryFieldIsRead(t *testing.T) {
+	dir := write(t, map[string]string{"whole.yaml": whole})
 	templates, problems := catalog.Load(dir)
 	if len(problems) != 0 || len(templates) != 1 {
 		t.Fatalf("Load gives %v, %v", templates, problems)

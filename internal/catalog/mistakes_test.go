@@ -21,12 +21,15 @@ func (e edit) apply(t *testing.T) string {
 	return strings.Replace(good, e.old, e.new, 1)
 }
 
-func TestMistakesAreTold(t *testing.T) {
+// wrong is a template with a mistake, and what is said of it.
+type wrong struct {
+	edit edit
+	want string
+}
+
+func mistakes() map[string]wrong {
 	long := strings.Repeat("x", 101)
-	for name, test := range map[string]struct {
-		edit edit
-		want string
-	}{
+	return map[string]wrong{
 		"no mapping":          {edit{good, "- one\n"}, "line 1: must have keys: apiVersion, kind, metadata, spec"},
 		"unknown key":         {edit{"  displayName", "  dispalyName"}, "line 6: spec.dispalyName is unknown; allowed here are displayName, description, icon"},
 		"unknown key on top":  {edit{"kind: T", "status: {}\nkind: T"}, "line 2: status is unknown; allowed here are apiVersion, kind, metadata, spec"},
@@ -91,7 +94,11 @@ func TestMistakesAreTold(t *testing.T) {
 		"need with arguments": {edit{"", "    needs: [{command: vi -R}]\n"}, "line 11: spec.process.needs[0].command must be the name of one command"},
 		"need twice":          {edit{"", "    needs: [{command: vi}, {command: vi}]\n"}, `line 11: spec.process.needs[1].command is "vi" a second time`},
 		"long install":        {edit{"", "    needs: [{command: vi, install: " + strings.Repeat(long, 5) + "}]\n"}, "line 11: spec.process.needs[0].install must be one line"},
-	} {
+	}
+}
+
+func TestMistakesAreTold(t *testing.T) {
+	for name, test := range mistakes() {
 		t.Run(name, func(t *testing.T) {
 			templates, problems := catalog.Load(write(t, map[string]string{"t.yaml": test.edit.apply(t)}))
 			if len(templates) != 0 || len(problems) != 1 {
@@ -107,8 +114,9 @@ func TestMistakesAreTold(t *testing.T) {
 	}
 }
 
-func TestMistakesInPages(t *testing.T) {
-	for pages, want := range map[string]string{
+// mistakesInPages are values of spec.http, and what is said of them.
+func mistakesInPages() map[string]string {
+	return map[string]string{
 		"{}":                                "",
 		"":                                  "line 12: spec.http is missing, as spec.protocol is http",
 		"{port: 70000}":                     "line 12: spec.http.port must be 1 to 65535, not 70000",
@@ -125,8 +133,17 @@ func TestMistakesInPages(t *testing.T) {
 		"{username: me, password: $(ONE)}":  "",
 		"{prefixEnv: 1A}":                   "line 12: spec.http.prefixEnv must be letters, digits and underscores",
 		"{prefixEnv: ONE}":                  `line 12: spec.http.prefixEnv is "ONE", which spec.env sets already`,
-	} {
-		text := strings.Replace(good, "terminal", "http", 1) + "  env: [{name: ONE, value: x}]\n  http: " + pages + "\n"
+	}
+}
+
+// withPages is a template that serves pages.
+func withPages(pages string) string {
+	return strings.Replace(good, "terminal", "http", 1) + "  env: [{name: ONE, value: x}]\n  http: " + pages + "\n"
+}
+
+func TestMistakesInPages(t *testing.T) {
+	for pages, want := range mistakesInPages() {
+		text := withPages(pages)
 		templates, problems := catalog.Load(write(t, map[string]string{"t.yaml": text}))
 		switch {
 		case want == "" && (len(problems) > 0 || len(templates) != 1):

@@ -20,7 +20,7 @@ type reader struct {
 	before int
 	// lines is where each field that was given stands.
 	lines    map[string]int
-	mistakes []mistake
+	mistakes []Mistake
 }
 
 func newReader(before int) *reader { return &reader{before: before, lines: map[string]int{}} }
@@ -31,7 +31,7 @@ func (r *reader) wrong(field, format string, args ...any) {
 	for r.lines[near] == 0 && near != "" {
 		near = around(near)
 	}
-	r.mistakes = append(r.mistakes, mistake{line: r.lines[near], field: field, message: fmt.Sprintf(format, args...)})
+	r.mistakes = append(r.mistakes, Mistake{Line: r.lines[near], Field: field, Message: fmt.Sprintf(format, args...)})
 }
 
 // around is the field that a field is part of.

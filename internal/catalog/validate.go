@@ -33,6 +33,20 @@ const (
 	maxSide = 8192
 )
 
+// maxPort is the largest TCP port.
+const maxPort = 65535
+
+// What fields may hold besides nothing.
+var (
+	icons        = []string{"desktop", "browser", "terminal", "app"}
+	protocols    = []models.Protocol{models.ProtocolVNC, models.ProtocolTerminal, models.ProtocolHTTP}
+	platforms    = []string{models.PlatformProcess, models.PlatformDocker, models.PlatformKubernetes}
+	transports   = []string{"TCP", "UDP"}
+	onLimits     = []models.OnLimit{models.OnLimitStop, models.OnLimitHibernate}
+	onLosses     = []models.OnLost{models.OnLostRestart, models.OnLostRecreate, models.OnLostFail}
+	pullPolicies = []models.PullPolicy{models.PullMissing, models.PullAlways, models.PullNever}
+)
+
 var (
 	templateNames = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 	portNames     = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
@@ -58,8 +72,8 @@ func (r *reader) check(template models.Template) {
 		r.wrong("spec.displayName", "is missing; people see it")
 	}
 	r.text("spec.description", spec.Description, maxDescription)
-	r.oneOf("spec.icon", spec.Icon, "", "desktop", "browser", "terminal", "app")
-	r.oneOf("spec.onLost", string(spec.OnLost), "", string(models.OnLostRestart), string(models.OnLostRecreate), string(models.OnLostFail))
+	oneOfOrNone(r, "spec.icon", spec.Icon, icons)
+	oneOfOrNone(r, "spec.onLost", spec.OnLost, onLosses)
 	r.resources(spec.DefaultResources)
 	r.timeLimits(spec)
 	r.environment(spec.Env)
@@ -87,7 +101,7 @@ func (r *reader) container(container models.ContainerSpec) {
 			r.wrong("spec.container.shmSize", "is wrong: %s", coded.Message)
 		}
 	}
-	r.oneOf("spec.container.pullPolicy", string(container.PullPolicy), "", string(models.PullMissing), string(models.PullAlways), string(models.PullNever))
+	oneOfOrNone(r, "spec.container.pullPolicy", container.PullPolicy, pullPolicies)
 }
 
 // text checks a line that people read.
@@ -97,16 +111,26 @@ func (r *reader) text(field, text string, limit int) {
 	}
 }
 
-func (r *reader) oneOf(field, value string, allowed ...string) {
+// oneOfOrNone admits an empty value as well.
+func oneOfOrNone[T ~string](r *reader, field string, value T, allowed []T) {
+	if value != "" {
+		oneOf(r, field, value, allowed)
+	}
+}
+
+func oneOf[T ~string](r *reader, field string, value T, allowed []T) {
 	if slices.Contains(allowed, value) {
 		return
 	}
-	allowed = slices.DeleteFunc(allowed, func(known string) bool { return known == "" })
+	names := make([]string, 0, len(allowed))
+	for _, one := range allowed {
+		names = append(names, string(one))
+	}
 	if value == "" {
-		r.wrong(field, "is missing; it is one of %s", strings.Join(allowed, ", "))
+		r.wrong(field, "is missing; it is one of %s", strings.Join(names, ", "))
 		return
 	}
-	r.wrong(field, "must be one of %s, not %q", strings.Join(allowed, ", "), value)
+	r.wrong(field, "must be one of %s, not %q", strings.Join(names, ", "), value)
 }
 
 func (r *reader) resources(defaults models.Resources) {
@@ -132,7 +156,7 @@ func (r *reader) timeLimits(spec models.TemplateSpec) {
 			r.wrong("spec."+field, "is wrong: %s", coded.Message)
 		}
 	}
-	r.oneOf("spec.onLimit", string(spec.OnLimit), "", string(models.OnLimitStop), string(models.OnLimitHibernate))
+	oneOfOrNone(r, "spec.onLimit", spec.OnLimit, onLimits)
 	if spec.OnLimit == models.OnLimitHibernate && !spec.PersistentHome {
 		r.wrong("spec.onLimit", "must not be hibernate unless spec.persistentHome is true, since nothing would be left of the session")
 	}
@@ -171,23 +195,23 @@ func (r *reader) ports(ports []models.Port) {
 			r.wrong(field+".name", "is %q a second time", port.Name)
 		}
 		seen[port.Name] = true
-		if port.ContainerPort < 1 || port.ContainerPort > 65535 {
+		if port.ContainerPort < 1 || port.ContainerPort > maxPort {
 			r.wrong(field+".containerPort", "must be 1 to 65535, not %d", port.ContainerPort)
 		}
-		r.oneOf(field+".protocol", port.Protocol, "", "TCP", "UDP")
+		oneOfOrNone(r, field+".protocol", port.Protocol, transports)
 	}
 }
 
 // stream checks what the session shows itself by.
 func (r *reader) stream(spec models.TemplateSpec) {
-	r.oneOf("spec.protocol", string(spec.Protocol), string(models.ProtocolVNC), string(models.ProtocolTerminal), string(models.ProtocolHTTP))
+	oneOf(r, "spec.protocol", spec.Protocol, protocols)
 	switch isVNC := spec.Protocol == models.ProtocolVNC; {
 	case isVNC && !spec.VNC.Enabled:
 		r.wrong("spec.vnc.enabled", "must be true, as spec.protocol is vnc")
 	case !isVNC && spec.VNC.Enabled:
 		r.wrong("spec.vnc.enabled", "must not be true, as spec.protocol is %s", spec.Protocol)
 	}
-	if port := spec.VNC.Port; port < 0 || port > 65535 {
+	if port := spec.VNC.Port; port < 0 || port > maxPort {
 		r.wrong("spec.vnc.port", "must be 1 to 65535, not %d", port)
 	}
 	switch isHTTP := spec.Protocol == models.ProtocolHTTP; {
@@ -204,7 +228,7 @@ func (r *reader) stream(spec models.TemplateSpec) {
 func (r *reader) platforms(spec models.TemplateSpec) {
 	for i, platform := range spec.Platforms {
 		field := item("spec.platforms", i)
-		r.oneOf(field, platform, models.PlatformProcess, models.PlatformDocker, models.PlatformKubernetes)
+		oneOf(r, field, platform, platforms)
 		if slices.Index(spec.Platforms, platform) < i {
 			r.wrong(field, "is %q a second time", platform)
 		}
