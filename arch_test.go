@@ -48,8 +48,8 @@ var imports = []layer{
 	{"internal/console", nil},
 	{"internal/catalog", []string{"models"}},
 	{"internal/auth", []string{"db", "models", "wire"}},
-	{"internal/cli", []string{"client", "internal/config", "models"}},
-	{"internal/api", []string{"db", "internal/auth", "models", "services", "tunnel", "websocket", "wire"}},
+	{"internal/cli", []string{"client", "internal/catalog", "internal/config", "models"}},
+	{"internal/api", []string{"db", "internal/auth", "internal/catalog", "models", "services", "tunnel", "websocket", "wire"}},
 	{"internal/server", []string{
 		"agent", "agent/driver", "agent/driver/docker", "agent/driver/process", "db", "internal/api", "internal/auth", "internal/catalog",
 		"internal/config", "internal/console", "models", "services", "tunnel", "websocket", "wire",

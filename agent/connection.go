@@ -48,10 +48,23 @@ type connection struct {
 	// it is not known.
 	welcomed, shutdown bool
 	pingEvery          time.Duration
+	// needs are what the control plane asked for last. They belong to the reader;
+	// changed has the newest that the reporter has not seen.
+	needs   []string
+	changed chan []string
+}
+
+// look has the reporter look for what templates need now, soon.
+func (c *connection) look(needs []string) {
+	select {
+	case <-c.changed: // older ones that it has not seen
+	default:
+	}
+	c.changed <- needs // there is room: nobody else sends
 }
 
 func newConnection(socket *ws.Conn, burst *wire.BurstConn, negotiated bool, logger *slog.Logger) *connection {
-	c := &connection{socket: socket, burst: burst, negotiated: negotiated, logger: logger, queue: make(chan []byte, queueSize)}
+	c := &connection{socket: socket, burst: burst, negotiated: negotiated, logger: logger, queue: make(chan []byte, queueSize), changed: make(chan []string, 1)}
 	c.over, c.end = context.WithCancelCause(context.Background())
 	return c
 }

@@ -166,6 +166,34 @@ func TestFacilitiesAreToldAgainWhenTheyChange(t *testing.T) {
 	}
 }
 
+// Admins apply templates while the agent is connected.
+func TestFacilitiesAreToldOfWhatNewTemplatesNeed(t *testing.T) {
+	p, m := newPlane(t), newMachine()
+	p.needs = []string{"Xvnc"}
+	m.present = []string{"Xvnc", "icewm"}
+	run(t, configure(t, p, m))
+	l := p.link()
+	if present := into[wire.Facilities](l, 1, wire.TypeFacilities).Present; !slices.Equal(present, []string{"Xvnc"}) {
+		t.Errorf("the machine has %v", present)
+	}
+	l.send(wire.TypeVerdict, wire.Verdict{Needs: []string{"Xvnc", "icewm", "xterm"}})
+	if present := into[wire.Facilities](l, 2, wire.TypeFacilities).Present; !slices.Equal(present, []string{"Xvnc", "icewm"}) {
+		t.Errorf("the machine has %v", present)
+	}
+	l.nth(2, wire.TypeInventory)
+	// The same needs, or none, are no news.
+	l.send(wire.TypeVerdict, wire.Verdict{Needs: []string{"Xvnc", "icewm", "xterm"}})
+	l.send(wire.TypeVerdict, wire.Verdict{})
+	l.send(wire.TypeVerdict, wire.Verdict{Needs: []string{"Xvnc"}})
+	if present := into[wire.Facilities](l, 3, wire.TypeFacilities).Present; !slices.Equal(present, []string{"Xvnc"}) {
+		t.Errorf("the machine has %v", present)
+	}
+	l.nth(3, wire.TypeInventory)
+	if count := l.count(wire.TypeInventory); count != 3 {
+		t.Errorf("there are %d inventories", count)
+	}
+}
+
 // What makes no sense is dropped, and the connection goes on.
 func TestMalformedFrames(t *testing.T) {
 	p, m, l := begin(t)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"time"
 
 	"github.com/streamspace/streamspace/agent/driver"
@@ -78,6 +79,7 @@ func (a *Agent) welcome(c *connection, message wire.Envelope) error {
 	if every <= 0 {
 		every = wire.HeartbeatEvery
 	}
+	c.needs = welcome.Needs
 	c.parts.Go(func() { a.beat(c, every) })
 	c.parts.Go(func() { a.takeInventories(c, welcome.Needs) })
 	c.parts.Go(func() { a.tellImages(c) })
@@ -94,6 +96,10 @@ func (a *Agent) verdict(c *connection, message wire.Envelope) error {
 	}
 	a.exits.confirmed(c)
 	a.becomeReady()
+	if len(verdict.Needs) > 0 && !slices.Equal(verdict.Needs, c.needs) {
+		c.needs = verdict.Needs
+		c.look(verdict.Needs)
+	}
 	for _, item := range verdict.Items {
 		if item.Verdict != wire.VerdictStop {
 			continue

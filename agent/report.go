@@ -51,7 +51,7 @@ func (a *Agent) beat(c *connection, every time.Duration) {
 
 // takeInventories sends what ended meanwhile, what the machine has, and what
 // runs, in this order, and repeats the latter two: people install programs
-// while the agent runs.
+// and apply templates while the agent runs.
 func (a *Agent) takeInventories(c *connection, needs []string) {
 	a.exits.connected(c)
 	var told []string
@@ -66,6 +66,7 @@ func (a *Agent) takeInventories(c *connection, needs []string) {
 		case <-c.over.Done():
 			return
 		case <-time.After(wait):
+		case needs = <-c.changed:
 		}
 	}
 }

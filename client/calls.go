@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"github.com/streamspace/streamspace/models"
 )
 
 // Launch launches a session. With an ID in the request it may be repeated, by
@@ -156,6 +158,26 @@ func (c *Client) Templates(ctx context.Context, page Page) (List[Template], erro
 // Template gives one template.
 func (c *Client) Template(ctx context.Context, name string) (Template, error) {
 	return get[Template](ctx, c, nil, "templates", name)
+}
+
+// TemplateManifest gives all of a template, as ApplyTemplate takes it.
+func (c *Client) TemplateManifest(ctx context.Context, name string) (models.Template, error) {
+	return get[models.Template](ctx, c, nil, "templates", name, "manifest")
+}
+
+// ApplyTemplate keeps a template until DeleteTemplate, in place of any other of
+// its name, for admins. It may be repeated.
+func (c *Client) ApplyTemplate(ctx context.Context, template models.Template) (Template, error) {
+	var applied Template
+	err := c.do(ctx, call{method: http.MethodPut, segments: []string{"templates", template.Metadata.Name}, body: template, repeatable: true}, &applied)
+	return applied, err
+}
+
+// DeleteTemplate deletes a template that was applied, for admins.
+func (c *Client) DeleteTemplate(ctx context.Context, name string) (DeletedTemplate, error) {
+	var deleted DeletedTemplate
+	err := c.do(ctx, call{method: http.MethodDelete, segments: []string{"templates", name}}, &deleted)
+	return deleted, err
 }
 
 // Commands lists commands, for admins.

@@ -98,6 +98,14 @@ func calls() []call {
 			client.List[client.Template]{Items: []client.Template{{Name: "desktop", Missing: []models.Need{{Command: "Xvnc"}}}}}},
 		{"template", func(ctx context.Context, c *client.Client) (any, error) { return c.Template(ctx, "desktop") },
 			"GET /api/v1/templates/desktop", "", true, http.StatusOK, client.Template{Name: "desktop", Available: true}},
+		{"template manifest", func(ctx context.Context, c *client.Client) (any, error) { return c.TemplateManifest(ctx, "desktop") },
+			"GET /api/v1/templates/desktop/manifest", "", true, http.StatusOK, models.Template{Metadata: models.TemplateMetadata{Name: "desktop"}}},
+		{"apply template", func(ctx context.Context, c *client.Client) (any, error) {
+			return c.ApplyTemplate(ctx, models.Template{Kind: "Template", Metadata: models.TemplateMetadata{Name: "desk"}, Spec: models.TemplateSpec{DisplayName: "Desk"}})
+		}, "PUT /api/v1/templates/desk", `{"kind":"Template","metadata":{"name":"desk"},"spec":{"displayName":"Desk","defaultResources":{},"vnc":{"enabled":false}}}`,
+			true, http.StatusOK, client.Template{Name: "desk", Source: models.SourceApplied, AppliedBy: "ann"}},
+		{"delete template", func(ctx context.Context, c *client.Client) (any, error) { return c.DeleteTemplate(ctx, "desk") },
+			"DELETE /api/v1/templates/desk", "", false, http.StatusOK, client.DeletedTemplate{Name: "desk", Uncovered: models.SourceFile}},
 		{"commands", func(ctx context.Context, c *client.Client) (any, error) {
 			return c.Commands(ctx, client.CommandFilter{AgentID: "laptop", SessionID: "desk", Status: models.CommandSent, Page: page})
 		}, "GET /api/v1/commands?agentId=laptop&cursor=after+this&limit=7&sessionId=desk&status=sent", "", true, http.StatusOK,

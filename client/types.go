@@ -162,12 +162,23 @@ type Template struct {
 	Platforms   []string        `json:"platforms"`
 	Resources   Resources       `json:"resources"`
 	models.TimeLimits
+	// Source is where it comes from; AppliedBy is empty unless it was applied.
+	Source    models.TemplateSource `json:"source"`
+	AppliedBy string                `json:"appliedBy,omitempty"`
+	UpdatedAt time.Time             `json:"updatedAt"`
 	// Available tells whether some online agent can run it now.
 	Available bool `json:"available"`
 	// Reason says why it is not available.
 	Reason string `json:"reason,omitempty"`
 	// Missing is what to install where, for it to be available.
 	Missing []models.Need `json:"missing,omitempty"`
+}
+
+// DeletedTemplate is a template that was deleted. Uncovered is the source of
+// the template that its name means now; empty if there is none.
+type DeletedTemplate struct {
+	Name      string                `json:"name"`
+	Uncovered models.TemplateSource `json:"uncovered,omitempty"`
 }
 
 // Change is one message of Watch. Exactly one field is set.

@@ -208,15 +208,15 @@ func TestTemplates(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		ctx := t.Context()
 		names := func() (names []string) {
-			for _, one := range pages(t, 2, func(page db.Page) ([]models.Template, string, error) { return w.Templates(ctx, page) }) {
+			for _, one := range pages(t, 2, func(page db.Page) ([]models.CatalogueEntry, string, error) { return w.Templates(ctx, page) }) {
 				names = append(names, one.Metadata.Name)
 			}
 			return names
 		}
 		equal(t, "no templates", names(), nil)
-		must(t, w.SaveTemplates(ctx, []models.Template{template("c", "C"), template("a", "A"), template("b", "B")}, noon))
+		must(t, w.SaveTemplates(ctx, nil, []models.Template{template("c", "C"), template("a", "A"), template("b", "B")}, noon))
 		equal(t, "names", names(), []string{"a", "b", "c"})
-		must(t, w.SaveTemplates(ctx, []models.Template{template("d", "D"), template("a", "new A")}, noon))
+		must(t, w.SaveTemplates(ctx, nil, []models.Template{template("d", "D"), template("a", "new A")}, noon))
 		equal(t, "names", names(), []string{"a", "d"})
 		read, err := w.Template(ctx, "a")
 		must(t, err)
@@ -225,16 +225,16 @@ func TestTemplates(t *testing.T) {
 		}
 		_, err = w.Template(ctx, "b")
 		refused(t, err, models.CodeTemplateUnknown)
-		if err := w.SaveTemplates(ctx, []models.Template{template("e", "E"), template("e", "E")}, noon); err == nil {
+		if err := w.SaveTemplates(ctx, nil, []models.Template{template("e", "E"), template("e", "E")}, noon); err == nil {
 			t.Fatal("one name was saved twice")
 		}
 		equal(t, "names after a failure", names(), []string{"a", "d"})
-		badPages(t, func(ctx context.Context, page db.Page) ([]models.Template, string, error) {
+		badPages(t, func(ctx context.Context, page db.Page) ([]models.CatalogueEntry, string, error) {
 			return w.Templates(ctx, page)
 		})
 
 		for _, err := range together(8, func(i int) error {
-			return w.SaveTemplates(ctx, []models.Template{template("x", "X"), template(fmt.Sprint("y", i%2), "Y"), template("z", "Z")}, noon)
+			return w.SaveTemplates(ctx, nil, []models.Template{template("x", "X"), template(fmt.Sprint("y", i%2), "Y"), template("z", "Z")}, noon)
 		}) {
 			must(t, err)
 		}

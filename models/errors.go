@@ -21,6 +21,7 @@ const (
 	CodeSessionConflict     ErrorCode = "session_id_conflict"
 	CodeSessionNotRunning   ErrorCode = "session_not_running"
 	CodeTemplateUnknown     ErrorCode = "template_unknown"
+	CodeTemplateFixed       ErrorCode = "template_not_applied"
 	CodeAgentUnknown        ErrorCode = "agent_unknown"
 	CodeAgentConnected      ErrorCode = "agent_connected"
 	CodeAgentInUse          ErrorCode = "agent_in_use"

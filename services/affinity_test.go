@@ -17,7 +17,7 @@ func TestASessionGoesToItsHome(t *testing.T) {
 		kept := models.Template{Metadata: models.TemplateMetadata{Name: "kept"}}
 		kept.Spec.PersistentHome = true
 		desk := models.Template{Metadata: models.TemplateMetadata{Name: "desk"}}
-		if err := database.SaveTemplates(t.Context(), []models.Template{kept, desk}, w.clock.Now()); err != nil {
+		if err := database.SaveTemplates(t.Context(), nil, []models.Template{kept, desk}, w.clock.Now()); err != nil {
 			t.Fatal(err)
 		}
 		keep := func(r *services.LaunchRequest) { r.Template = "kept" }

@@ -17,7 +17,7 @@ func (w *world) homely(id string, agent *agentSocket) models.Session {
 	w.t.Helper()
 	templates := []models.Template{{Metadata: models.TemplateMetadata{Name: "desk"}}, {Metadata: models.TemplateMetadata{Name: "homely"},
 		Spec: models.TemplateSpec{PersistentHome: true, DefaultResources: models.Resources{CPU: "1"}}}}
-	if err := w.database.SaveTemplates(w.t.Context(), templates, w.clock.Now()); err != nil {
+	if err := w.database.SaveTemplates(w.t.Context(), nil, templates, w.clock.Now()); err != nil {
 		w.t.Fatal(err)
 	}
 	if _, _, err := w.sessions.Launch(w.t.Context(), services.LaunchRequest{ID: id, Template: "homely", Owner: w.owner}); err != nil {

@@ -24,6 +24,8 @@ type InventoryOptions struct {
 	Now func() time.Time
 	// Grace is DefaultInventoryGrace.
 	Grace time.Duration
+	// Needs lists what templates need, for the verdicts; none by default.
+	Needs func(context.Context) []string
 }
 
 // Inventory compares what agents say they run with what they should run. Each
@@ -50,6 +52,9 @@ func NewInventory(database *db.Database, hub *websocket.AgentHub, dispatcher *Co
 	}
 	if options.Grace <= 0 {
 		options.Grace = DefaultInventoryGrace
+	}
+	if options.Needs == nil {
+		options.Needs = func(context.Context) []string { return nil }
 	}
 	i := &Inventory{database: database, hub: hub, dispatcher: dispatcher, options: options}
 	hub.Attach(i, wire.TypeInventory)
@@ -108,7 +113,7 @@ func (i *Inventory) AgentMessage(ctx context.Context, peer websocket.Peer, messa
 		}
 	}
 	if peer.Negotiated {
-		if err := i.hub.Send(peer.AgentID, wire.TypeVerdict, wire.Verdict{Items: verdicts}); err != nil {
+		if err := i.hub.Send(peer.AgentID, wire.TypeVerdict, wire.Verdict{Items: verdicts, Needs: i.options.Needs(ctx)}); err != nil {
 			i.options.Logger.Warn("verdict not sent, the next inventory gets one", "agent", peer.AgentID, "error", err)
 		}
 	}

@@ -1,6 +1,7 @@
 package services_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,6 +45,9 @@ func TestAnInventoryIsAnsweredWithVerdicts(t *testing.T) {
 		want := []string{"keep", "stop", "stop", "keep", "stop", "stop"}
 		if len(verdict.Items) != len(want) {
 			t.Fatalf("%d verdicts on %d items", len(verdict.Items), len(want))
+		}
+		if !slices.Equal(verdict.Needs, []string{"Xvnc"}) {
+			t.Errorf("the verdict tells that templates need %v", verdict.Needs)
 		}
 		for i, item := range verdict.Items {
 			if item.SessionID != items[i].SessionID || item.Verdict != want[i] {

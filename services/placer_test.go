@@ -25,7 +25,7 @@ func TestAnAgentThatChangedIsNotTaken(t *testing.T) {
 	}
 	owner, err := database.EnsureUser(ctx, "ann", models.RoleUser, now)
 	must(t, err)
-	must(t, database.SaveTemplates(ctx, []models.Template{{Metadata: models.TemplateMetadata{Name: "desk"}}}, now))
+	must(t, database.SaveTemplates(ctx, nil, []models.Template{{Metadata: models.TemplateMetadata{Name: "desk"}}}, now))
 	be := func(region string) {
 		t.Helper()
 		_, _, err := database.RegisterAgent(ctx, models.Agent{ID: "a", Platform: models.PlatformProcess, Region: region}, now)

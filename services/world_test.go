@@ -77,7 +77,7 @@ func newWorldWith(t *testing.T, database *db.Database, options services.Dispatch
 	}
 	options.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	w.dispatcher = services.NewCommandDispatcherWith(database, w.hub, options)
-	services.NewInventory(database, w.hub, w.dispatcher, services.InventoryOptions{Now: w.clock.Now})
+	services.NewInventory(database, w.hub, w.dispatcher, services.InventoryOptions{Now: w.clock.Now, Needs: func(context.Context) []string { return []string{"Xvnc"} }})
 	w.selector = services.NewAgentSelectorWith(database.DB(), w.hub, services.SelectorOptions{Now: w.clock.Now})
 	w.sessions = services.NewSessions(database, w.selector, w.dispatcher, services.SessionsOptions{Now: w.clock.Now})
 
@@ -112,7 +112,7 @@ func (w *world) start() {
 
 func (w *world) saveTemplate(template models.Template) {
 	w.t.Helper()
-	if err := w.database.SaveTemplates(w.t.Context(), []models.Template{template}, w.clock.Now()); err != nil {
+	if err := w.database.SaveTemplates(w.t.Context(), nil, []models.Template{template}, w.clock.Now()); err != nil {
 		w.t.Fatal(err)
 	}
 }

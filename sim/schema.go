@@ -94,7 +94,7 @@ func fill(ctx context.Context, database *db.Database) error {
 		}
 		templates = append(templates, models.Template{Metadata: models.TemplateMetadata{Name: name}, Spec: spec})
 	}
-	if err := database.SaveTemplates(ctx, templates, begin); err != nil {
+	if err := database.SaveTemplates(ctx, nil, templates, begin); err != nil {
 		return err
 	}
 	handle := database.DB()

@@ -51,7 +51,7 @@ func toAgent() []golden {
 		{"verdict", wire.TypeVerdict, wire.Verdict{Items: []wire.VerdictItem{
 			{SessionID: "s-1", Generation: 1, Verdict: wire.VerdictKeep},
 			{SessionID: "s-2", Generation: 4, Verdict: wire.VerdictStop},
-		}}},
+		}, Needs: []string{"Xvnc"}}},
 		{"error", wire.TypeError, wire.ErrorFrame{Code: models.CodeMessageUnknown, Message: `message type "song" is not known; the message was ignored`}},
 	}
 }

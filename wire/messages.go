@@ -164,6 +164,9 @@ const (
 // Verdict answers an Inventory. Items without a verdict are kept.
 type Verdict struct {
 	Items []VerdictItem `json:"items"`
+	// Needs are the welcome's, as they are now; absent if nothing needs anything,
+	// and then those that were told last remain.
+	Needs []string `json:"needs,omitempty"`
 }
 
 // VerdictItem says what to do with one runtime.

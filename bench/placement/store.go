@@ -90,7 +90,7 @@ func desk() models.Template {
 // the product makes; the sessions are a second apart.
 func (s *store) fill(ctx context.Context) error {
 	now := time.Now()
-	if err := s.SaveTemplates(ctx, []models.Template{desk()}, now); err != nil {
+	if err := s.SaveTemplates(ctx, nil, []models.Template{desk()}, now); err != nil {
 		return err
 	}
 	spec, err := json.Marshal(desk())

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	ws "github.com/coder/websocket"
 
@@ -202,8 +203,13 @@ func TestTemplates(t *testing.T) {
 	}
 	unavailable("desk", "streamspace agent")
 	laptop := w.agent("laptop")
-	if got, want := show("desk"), (api.TemplateView{Name: "desk", DisplayName: "Desk", Description: "A desktop", Icon: "desktop", Protocol: "vnc",
-		Platforms: []string{"process"}, Resources: models.Resources{CPU: "1", Memory: "1Gi"}, Available: true}); !reflect.DeepEqual(got, want) {
+	got := show("desk")
+	if got.UpdatedAt.IsZero() {
+		t.Error("nothing says when the template was read")
+	}
+	got.UpdatedAt = time.Time{}
+	if want := (api.TemplateView{Name: "desk", DisplayName: "Desk", Description: "A desktop", Icon: "desktop", Protocol: "vnc",
+		Platforms: []string{"process"}, Resources: models.Resources{CPU: "1", Memory: "1Gi"}, Available: true, Source: models.SourceFile}); !reflect.DeepEqual(got, want) {
 		t.Errorf("shown %+v, want %+v", got, want)
 	}
 	if shell := show("shell"); shell.DisplayName != "shell" || shell.Protocol != "terminal" || shell.Platforms == nil || !shell.Available {

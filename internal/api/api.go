@@ -86,7 +86,7 @@ func New(config Config) (http.Handler, error) {
 			origins: origins, public: config.PublicURL, metrics: metrics, logger: config.Logger},
 		&eventRoutes{database: config.Database, observer: observer, auth: config.Auth, feed: config.Feed, shutdown: config.Shutdown,
 			poll: config.EventsPoll, ping: config.EventsPing, logger: config.Logger},
-		&templateRoutes{database: config.Database},
+		&templateRoutes{database: config.Database, now: config.Now, logger: config.Logger},
 		&agentRoutes{database: config.Database, sessions: config.Sessions, auth: config.Auth, hub: config.Hub, broker: config.Broker,
 			origins: origins, now: config.Now, logger: config.Logger},
 		&commandRoutes{database: config.Database},

@@ -36,6 +36,7 @@ var kinds = map[models.ErrorCode]kind{
 	models.CodeSessionConflict:     {http.StatusConflict, "The session id is taken"},
 	models.CodeSessionNotRunning:   {http.StatusConflict, "The session is not running"},
 	models.CodeTemplateUnknown:     {http.StatusNotFound, "No such template"},
+	models.CodeTemplateFixed:       {http.StatusConflict, "The template was not applied"},
 	models.CodeAgentUnknown:        {http.StatusNotFound, "No such agent"},
 	models.CodeAgentConnected:      {http.StatusConflict, "The agent is connected"},
 	models.CodeAgentInUse:          {http.StatusConflict, "Sessions are on the agent"},

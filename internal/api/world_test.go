@@ -127,7 +127,7 @@ func newWorld(t *testing.T, change ...func(*api.Config)) *world {
 		must(t, err)
 		w.users[name], w.tokens[name] = user, w.secret(token)
 	}
-	must(t, w.database.SaveTemplates(t.Context(), templates(), w.now()))
+	must(t, w.database.SaveTemplates(t.Context(), nil, templates(), w.now()))
 	w.document = readDocument(t, w)
 	return w
 }

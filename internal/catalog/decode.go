@@ -102,6 +102,20 @@ func decode(file string, content []byte) (templates []located, problems []error)
 	return templates, problems
 }
 
+// Check tells what is wrong with a template that was not read from YAML, and
+// gives it with what every template of its kind needs. Lines are 0.
+func Check(template models.Template) (models.Template, []Mistake) {
+	r := newReader(0)
+	r.check(template)
+	if process := template.Spec.Process; process != nil {
+		whole := *process // complete must not change the caller's
+		whole.Needs = slices.Clone(process.Needs)
+		template.Spec.Process = &whole
+	}
+	complete(&template)
+	return template, r.mistakes
+}
+
 // part is the text of one document and how many lines are before it.
 type part struct {
 	text string

@@ -46,7 +46,7 @@ type schema struct {
 // lists as those that templates are checked by. What a schema cannot say, such
 // as that no variable may be set twice, only reading a template finds.
 func Schema() []byte {
-	root := schemaOf(reflect.TypeFor[models.Template](), "")
+	root := schemaMaker{rules: fieldRules(), required: requiredFields()}.of(reflect.TypeFor[models.Template](), "")
 	root.Schema = "http://json-schema.org/draft-07/schema#"
 	root.Title = "A template of StreamSpace"
 	root.Properties["spec"].AllOf = conditions()
@@ -57,8 +57,13 @@ func Schema() []byte {
 	return append(encoded, '\n')
 }
 
-// schemaOf gives the schema of the fields below path, or of the field there.
-func schemaOf(of reflect.Type, path string) *schema {
+type schemaMaker struct {
+	rules    map[string]func(*schema)
+	required []string
+}
+
+// of gives the schema of the fields below path, or of the field there.
+func (m schemaMaker) of(of reflect.Type, path string) *schema {
 	if of.Kind() == reflect.Pointer {
 		of = of.Elem()
 	}
@@ -68,8 +73,8 @@ func schemaOf(of reflect.Type, path string) *schema {
 		made.Type, made.AdditionalProperties, made.Properties = []string{"object"}, false, map[string]*schema{}
 		for i, key := range keys(of) {
 			inner := below(path, key)
-			part := schemaOf(of.Field(i).Type, inner)
-			if slices.Contains(requiredFields, inner) {
+			part := m.of(of.Field(i).Type, inner)
+			if slices.Contains(m.required, inner) {
 				made.Required = append(made.Required, key)
 			} else {
 				allowNothing(part)
@@ -77,9 +82,9 @@ func schemaOf(of reflect.Type, path string) *schema {
 			made.Properties[key] = part
 		}
 	case reflect.Map:
-		made.Type, made.AdditionalProperties = []string{"object"}, schemaOf(of.Elem(), path+"{}")
+		made.Type, made.AdditionalProperties = []string{"object"}, m.of(of.Elem(), path+"{}")
 	case reflect.Slice:
-		made.Type, made.Items = []string{"array"}, schemaOf(of.Elem(), path+"[]")
+		made.Type, made.Items = []string{"array"}, m.of(of.Elem(), path+"[]")
 	case reflect.Bool:
 		made.Type = []string{"boolean"}
 	case reflect.Int, reflect.Int64:
@@ -87,7 +92,7 @@ func schemaOf(of reflect.Type, path string) *schema {
 	default:
 		made.Type = []string{"string", "number", "boolean"} // cpu: 2 means "2"
 	}
-	if rule, has := fieldRules[path]; has {
+	if rule, has := m.rules[path]; has {
 		rule(made)
 	}
 	return made
@@ -186,5 +191,7 @@ const (
 func optional(of *regexp.Regexp) func(*schema) { return pattern(of.String() + "|^$") }
 
 // requiredFields must be there, with a value, wherever what they are in is.
-var requiredFields = strings.Fields(`apiVersion kind metadata metadata.name spec spec.displayName spec.protocol
+func requiredFields() []string {
+	return strings.Fields(`apiVersion kind metadata metadata.name spec spec.displayName spec.protocol
 	spec.env[].name spec.ports[].name spec.ports[].containerPort spec.process.command spec.process.needs[].command`)
+}

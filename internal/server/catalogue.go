@@ -4,57 +4,61 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
+	"sync"
 	"time"
 
 	"github.com/streamspace/streamspace/db"
 	"github.com/streamspace/streamspace/internal/catalog"
-	"github.com/streamspace/streamspace/models"
 )
 
-// saveCatalogue puts the built-in templates and the user's into the database
-// and gives what they need. A user's template replaces a built-in one of its
-// name. A file that is wrong is logged and left out: one mistake must not take
-// every session away.
-func saveCatalogue(ctx context.Context, database *db.Database, dir string, now time.Time, logger *slog.Logger) ([]string, error) {
+// saveCatalogue puts the built-in templates and those of files into the
+// database. A file that is wrong is logged and left out: one mistake must not
+// take every session away.
+func saveCatalogue(ctx context.Context, database *db.Database, dir string, now time.Time, logger *slog.Logger) error {
 	if err := makeDir(dir); err != nil {
-		return nil, err
+		return err
 	}
-	templates, err := catalog.Builtin()
+	builtin, err := catalog.Builtin()
 	if err != nil {
-		return nil, fmt.Errorf("read the built-in templates: %w", err)
+		return fmt.Errorf("read the built-in templates: %w", err)
 	}
-	own, problems := catalog.Load(dir)
+	files, problems := catalog.Load(dir)
 	for _, problem := range problems {
 		logger.Warn("a template is left out", "error", problem)
 	}
-	templates = merge(templates, own)
-	if err := database.SaveTemplates(ctx, templates, now); err != nil {
-		return nil, fmt.Errorf("save the templates: %w", err)
+	if err := database.SaveTemplates(ctx, builtin, files, now); err != nil {
+		return fmt.Errorf("save the templates: %w", err)
 	}
-	return needs(templates), nil
+	return nil
 }
 
-// merge lets the user's templates replace built-in ones of the same name.
-func merge(builtin, own []models.Template) []models.Template {
-	merged := slices.Clone(own)
-	for _, template := range builtin {
-		replaced := slices.ContainsFunc(own, func(other models.Template) bool {
-			return other.Metadata.Name == template.Metadata.Name
-		})
-		if !replaced {
-			merged = append(merged, template)
-		}
-	}
-	return merged
+// neededFor is for how long what templates need is not asked for again: each
+// agent's inventory does, and there may be thousands.
+const neededFor = 5 * time.Second
+
+// needs tells what templates need on the process platform. Templates may be
+// applied at any time, through any replica. Safe for concurrent use.
+type needs struct {
+	database *db.Database
+	logger   *slog.Logger
+
+	mu    sync.Mutex
+	known []string
+	since time.Time
 }
 
-// needs lists what some template needs, each once.
-func needs(templates []models.Template) []string {
-	all := []string{}
-	for _, template := range templates {
-		all = append(all, template.Needs()...)
+// list gives what was known last where the database does not answer.
+func (n *needs) list(ctx context.Context) []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.known != nil && time.Since(n.since) < neededFor {
+		return n.known
 	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	needed, err := n.database.TemplateNeeds(ctx)
+	if err != nil {
+		n.logger.Warn("what templates need is not known", "error", err)
+		return n.known
+	}
+	n.known, n.since = needed, time.Now()
+	return needed
 }

@@ -122,11 +122,12 @@ func openDatabase(ctx context.Context, address string, options db.Options) (*db.
 func (s *Server) compose(ctx context.Context, feed *services.Feed, convergence *api.Convergence, weights services.Weights, version string) error {
 	c := s.configuration
 	now := time.Now
-	needed, err := saveCatalogue(ctx, s.database, c.TemplatesDir(), now(), s.logger)
-	if err != nil {
+	if err := saveCatalogue(ctx, s.database, c.TemplatesDir(), now(), s.logger); err != nil {
 		return err
 	}
+	needed := &needs{database: s.database, logger: s.logger}
 	s.auth = auth.New(s.database, auth.Options{TicketLife: c.TicketLife})
+	var err error
 	if s.admin, err = s.database.EnsureUser(ctx, adminName, models.RoleAdmin, now()); err != nil {
 		return err
 	}
@@ -141,12 +142,12 @@ func (s *Server) compose(ctx context.Context, feed *services.Feed, convergence *
 	}
 
 	s.hub = websocket.NewAgentHubWith(s.database, websocket.Options{
-		Logger: s.logger, Needs: func(context.Context) []string { return needed },
+		Logger: s.logger, Needs: needed.list,
 	})
 	s.dispatcher = services.NewCommandDispatcherWith(s.database, s.hub, services.DispatcherOptions{
 		Workers: c.Workers, QueueSize: c.Queue, Logger: s.logger,
 	})
-	services.NewInventory(s.database, s.hub, s.dispatcher, services.InventoryOptions{Logger: s.logger})
+	services.NewInventory(s.database, s.hub, s.dispatcher, services.InventoryOptions{Logger: s.logger, Needs: needed.list})
 	s.reconciler = services.NewSessionReconcilerWith(s.database, s.hub, s.dispatcher, services.ReconcilerOptions{
 		Interval: c.ReconcileEvery, PendingAfter: c.StuckAfter, TerminatingAfter: c.StuckAfter, HibernatingAfter: c.StuckAfter,
 		WakingAfter: c.StuckAfter, AgentGoneAfter: c.AgentGoneAfter, Replica: replicaName(c.DataDir), Logger: s.logger})
