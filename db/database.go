@@ -19,7 +19,8 @@ import (
 	"strings"
 	"time"
 
-	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/mattn/go-sqlite3"
 
 	"github.com/streamspace/streamspace/models"
@@ -91,11 +92,21 @@ func Open(ctx context.Context, url string, options Options) (*Database, error) {
 // replicas fit into PostgreSQL's default of 100.
 const postgresConnections = 24
 
+// abandonedAfter is for how long PostgreSQL lets a transaction wait for its next
+// statement: one whose replica was suspended or has lost its machine in the
+// middle would keep its locks, the lease's among them, for as long as the
+// connection seems to be there. Calls have ended by then.
+const abandonedAfter = callWithin
+
 func openPostgres(url string) (*sql.DB, error) {
-	handle, err := sql.Open("pgx", url)
+	config, err := pgx.ParseConfig(url)
 	if err != nil {
 		return nil, err
 	}
+	handle := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, fmt.Sprintf("SET idle_in_transaction_session_timeout = '%ds'", int(abandonedAfter.Seconds())))
+		return err
+	}))
 	handle.SetMaxOpenConns(postgresConnections)
 	handle.SetMaxIdleConns(postgresConnections)
 	handle.SetConnMaxIdleTime(5 * time.Minute)

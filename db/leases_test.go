@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/streamspace/streamspace/db"
+	"github.com/streamspace/streamspace/db/dbtest"
 	"github.com/streamspace/streamspace/models"
 )
 
@@ -104,6 +105,35 @@ func TestALostLeaseFencesItsHoldersWrites(t *testing.T) {
 			t.Errorf("the holder ended %v", done)
 		}
 	})
+}
+
+// A replica that is suspended in the middle of a transaction, or has lost its
+// machine there, does not keep the lease's row, nor any other one.
+func TestPostgresEndsTransactionsThatNobodyGoesOnWith(t *testing.T) {
+	url := dbtest.PostgresURL(t)
+	one, err := db.Open(t.Context(), url, db.Options{})
+	must(t, err)
+	defer one.Close()
+	var within string
+	must(t, one.DB().QueryRow("SHOW idle_in_transaction_session_timeout").Scan(&within))
+	if within != "10s" {
+		t.Errorf("it waits for %s", within)
+	}
+	must(t, one.Migrate(t.Context()))
+	suspended, err := one.DB().Begin()
+	must(t, err)
+	_, err = suspended.Exec("SET LOCAL idle_in_transaction_session_timeout = '100ms'")
+	must(t, err)
+	_, err = suspended.Exec("LOCK TABLE leases")
+	must(t, err)
+	_, held, err := one.AcquireLease(t.Context(), db.Claim{Name: "work", Holder: "two", Duration: time.Minute}, noon)
+	must(t, err)
+	if !held {
+		t.Error("it has no lease")
+	}
+	if err := suspended.Commit(); err == nil {
+		t.Error("it went on")
+	}
 }
 
 // A command that its agent has is sent again by whoever has the agent.

@@ -34,8 +34,9 @@ type lease struct {
 	// trusted is until when this replica believes that it is the holder: it counts
 	// from when it began to ask, and leaves a fifth for clocks that differ.
 	trusted time.Time
-	// answered is when the database last said whose the lease is.
-	answered time.Time
+	// answered is when the database last said whose the lease is, or this replica
+	// began; asked is the same by the clock that nobody sets.
+	answered, asked time.Time
 }
 
 // replicaName is a name of this process that nobody else has.
@@ -49,6 +50,9 @@ func replicaName() string {
 
 // tenure is what asking for a lease gave.
 type tenure struct {
+	// asked is when this replica asked. What it decides as the holder, it decides as
+	// of then: between that and now it may have been suspended.
+	asked time.Time
 	// holds tells that this replica is the holder, and taken that it was not
 	// before.
 	holds, taken bool
@@ -60,20 +64,20 @@ type tenure struct {
 
 // keep renews the lease or tries to take it.
 func (l *lease) keep(ctx context.Context) (tenure, error) {
-	asked := l.now()
+	asked, began := l.now(), time.Now()
 	claim := db.Claim{Name: l.name, Holder: l.holder, Epoch: l.held.Epoch, Duration: l.duration}
 	if time.Since(l.seenAt) >= l.duration {
 		claim.Overdue = l.seen
 	}
 	got, held, err := l.database.AcquireLease(ctx, claim, asked)
 	if err != nil {
-		return tenure{holds: asked.Before(l.trusted)}, err
+		return tenure{asked: asked, holds: l.now().Before(l.trusted)}, err
 	}
-	result := tenure{holds: held, taken: held && got.Epoch != l.held.Epoch}
-	if away := asked.Sub(l.answered); !l.answered.IsZero() && away > l.duration {
+	result := tenure{asked: asked, taken: held && got.Epoch != l.held.Epoch}
+	if away := asked.Sub(l.answered); away > l.duration {
 		result.away = away
 	}
-	l.answered = asked
+	l.answered, l.asked = asked, began
 	if !held {
 		if l.held.Epoch != 0 {
 			l.logger.Warn("another replica has taken over", "lease", l.name, "holder", got.Holder, "epoch", got.Epoch)
@@ -85,11 +89,15 @@ func (l *lease) keep(ctx context.Context) (tenure, error) {
 		return result, nil
 	}
 	l.held, l.trusted, l.seen = got, asked.Add(l.duration-l.duration/5), db.Lease{}
+	result.holds = l.now().Before(l.trusted)
 	if result.taken {
 		l.logger.Info("this replica has taken over", "lease", l.name, "epoch", got.Epoch)
 	}
 	return result, nil
 }
+
+// due tells whether a third of the lease is over, and it is to be renewed.
+func (l *lease) due() bool { return time.Since(l.asked) >= l.duration/3 }
 
 // release gives the lease up, for another replica to take at once.
 func (l *lease) release(ctx context.Context) {

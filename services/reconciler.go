@@ -137,6 +137,10 @@ func NewSessionReconcilerWith(
 	if options.Now == nil {
 		options.Now = time.Now
 	}
+	// Of two readings of Go's clock the difference is that of a clock which stands
+	// still while the machine sleeps: it would hide for how long this replica did.
+	clock := options.Now
+	options.Now = func() time.Time { return clock().Round(0) }
 	if options.Replica == "" {
 		options.Replica = replicaName()
 	}
@@ -193,22 +197,42 @@ func (r *SessionReconciler) Start() {
 		ctx := context.Background() // a pass that has begun ends; db bounds each call
 		defer r.lease.release(ctx)
 		r.watching = r.options.Now()
+		r.lease.answered = r.watching
 		var last time.Time
 		for more := true; more; more = r.loop.pause(min(r.options.Interval, r.options.Lease/3), nil) {
-			now, err := r.lease.keep(ctx)
-			if err != nil {
-				r.options.Logger.Error("keep the reconciler's lease", "error", err)
-			}
-			if now.away > 0 {
-				r.watching, r.away = r.options.Now(), now.away
-			}
+			now := r.keep(ctx)
 			if now.holds && (now.taken || time.Since(last) >= r.options.Interval) {
 				last = time.Now()
-				r.pass(ctx)
+				r.pass(ctx, now.asked)
 				r.counters.passed(time.Since(last))
 			}
 		}
 	})
+}
+
+// keep renews the lease or tries to take it, and notes when this replica was away.
+func (r *SessionReconciler) keep(ctx context.Context) tenure {
+	now, err := r.lease.keep(ctx)
+	if err != nil {
+		r.options.Logger.Error("keep the reconciler's lease", "error", err)
+	}
+	if now.away > 0 {
+		r.watching, r.away = now.asked, now.away
+	}
+	return now
+}
+
+// goesOn tells whether the pass in hand may go on, and renews the lease of one
+// that takes long.
+func (r *SessionReconciler) goesOn(ctx context.Context) bool {
+	if r.loop.isStopped() {
+		return false
+	}
+	if !r.lease.due() {
+		return true
+	}
+	now := r.keep(ctx)
+	return now.holds && now.away == 0
 }
 
 // Stop gracefully stops the reconciliation loop: it waits for the pass in
@@ -217,11 +241,10 @@ func (r *SessionReconciler) Start() {
 // before Start, is safe.
 func (r *SessionReconciler) Stop() { r.loop.stop() }
 
-// pass looks at every stuck session once. However many are stuck, it is a few
-// statements for each state and batch.
-func (r *SessionReconciler) pass(ctx context.Context) {
+// pass looks at every stuck session once, as of the time given. However many are
+// stuck, it is a few statements for each state and batch.
+func (r *SessionReconciler) pass(ctx context.Context, now time.Time) {
 	//failpoint:reconcile-ahead
-	now := r.options.Now()
 	before := r.before(now)
 	hold, err := r.hold(ctx, now)
 	if err != nil {
@@ -237,8 +260,11 @@ func (r *SessionReconciler) pass(ctx context.Context) {
 	}
 	for _, state := range models.SessionStates() {
 		since, passing := before[state]
-		if !passing || r.loop.isStopped() {
+		if !passing {
 			continue
+		}
+		if !r.goesOn(ctx) {
+			return
 		}
 		stuck, err := r.database.StuckSessions(ctx, state, since, reconcileBatch)
 		if err != nil {
@@ -254,6 +280,9 @@ func (r *SessionReconciler) pass(ctx context.Context) {
 				return
 			}
 		}
+	}
+	if !r.goesOn(ctx) {
+		return
 	}
 	if err := r.desert(ctx, hold != "", now); err != nil {
 		r.options.Logger.Error("look for sessions whose agent is gone", "error", err)
@@ -299,7 +328,7 @@ func (r *SessionReconciler) desert(ctx context.Context, held bool, now time.Time
 		return err
 	}
 	after := ""
-	for more := true; more && !r.loop.isStopped(); {
+	for more := true; more && r.goesOn(ctx); {
 		running, err := r.database.RunningOn(ctx, gone, after, reconcileBatch)
 		if err != nil {
 			return err

@@ -60,6 +60,15 @@ func (w *world) holder() string {
 	return lease.Holder
 }
 
+// strand writes a session like another one that is stuck, on no agent.
+func (w *world) strand(id, like string) {
+	w.t.Helper()
+	w.exec(fmt.Sprintf(`INSERT INTO sessions (id, name, user_id, template, protocol, state, desired_state, generation, spec, request_hash,
+			created_at, updated_at, state_since)
+		SELECT '%s', name, user_id, template, protocol, 'pending', 'running', 1, spec, 'x', created_at, updated_at, %s
+		FROM sessions WHERE id = '%s'`, id, map[db.Engine]string{db.SQLite: "'2020-01-01T00:00:00.000000Z'", db.Postgres: "'2020-01-01'"}[w.database.Engine()], like))
+}
+
 // R6. One of two reconciles. When it stops the other goes on at once, and when
 // it is not heard of any more, once its lease is over.
 func TestOneReplicaReconcilesAndAnotherTakesOver(t *testing.T) {
@@ -73,10 +82,7 @@ func TestOneReplicaReconcilesAndAnotherTakesOver(t *testing.T) {
 		second := w.replica("second", lease)
 		stuck := func(id string) {
 			t.Helper()
-			w.exec(fmt.Sprintf(`INSERT INTO sessions (id, name, user_id, template, protocol, state, desired_state, generation, spec, request_hash,
-					created_at, updated_at, state_since)
-				SELECT '%s', name, user_id, template, protocol, 'pending', 'running', 1, spec, 'x', created_at, updated_at, %s
-				FROM sessions WHERE id = 'runs'`, id, map[db.Engine]string{db.SQLite: "'2020-01-01T00:00:00.000000Z'", db.Postgres: "'2020-01-01'"}[database.Engine()]))
+			w.strand(id, "runs")
 			w.awaitSession(id, models.SessionFailed)
 		}
 		stuck("one")
@@ -203,6 +209,124 @@ func TestAReplicaThatWasAwayGivesUpNobody(t *testing.T) {
 	w.clock.advance(time.Second)
 	if session := w.awaitSession("one", models.SessionFailed); session.ReasonCode != models.CodeAgentUnavailable {
 		t.Errorf("it failed with %s", session.Reason)
+	}
+}
+
+// H4. So does one that was suspended at any moment, just before it looks for
+// what is stuck too: what it takes for silence is its own.
+func TestAReplicaThatWasAwayAtAnyMomentGivesUpNobody(t *testing.T) {
+	for moment := int64(2); moment < 9; moment++ { // at the first it has not begun to watch
+		t.Run(fmt.Sprint(moment), func(t *testing.T) {
+			w := newWorld(t, dbtest.SQLite(t, db.Options{}), services.DispatcherOptions{})
+			w.start()
+			w.register(models.Agent{ID: "a"})
+			agent := w.connect("a")
+			w.launch("one")
+			w.disconnect(agent)
+			w.exec(`UPDATE agent_commands SET deadline_at = NULL`) // which would end it
+			var looks atomic.Int64
+			r := services.NewSessionReconcilerWith(w.database, w.hub, w.dispatcher, services.ReconcilerOptions{
+				Interval: 5 * time.Millisecond, Lease: time.Minute, Now: func() time.Time {
+					if looks.Add(1) == moment {
+						w.clock.advance(8 * time.Hour)
+					}
+					return w.clock.Now()
+				}})
+			ended := make(chan struct{})
+			go func() { r.Start(); close(ended) }()
+			t.Cleanup(func() { r.Stop(); <-ended })
+			w.await("there were some passes since", func() bool { return looks.Load() > moment+20 && r.Stats().Passes > 5 })
+			if session := w.session("one"); session.State != models.SessionPending {
+				t.Errorf("the session is %s: %s", session.State, session.Reason)
+			}
+		})
+	}
+}
+
+// words are what a logger wrote. Safe for concurrent use.
+type words struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+// Write implements io.Writer.
+func (w *words) Write(text []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.Write(text)
+}
+
+func (w *words) have(part string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return strings.Contains(w.text.String(), part)
+}
+
+// R6. A holder that was suspended between what it read and what it makes of it
+// finds its lease taken, and writes nothing.
+func TestASuspendedHoldersWriteIsFencedOff(t *testing.T) {
+	decided, thawed := make(chan struct{}), make(chan struct{})
+	thaw := sync.OnceFunc(func() { close(thawed) })
+	decide := sync.OnceFunc(func() { close(decided) })
+	read := false // the reconciler alone uses this handle
+	database, own := dbtest.TracedPostgres(t, func(statement string) {
+		if strings.Contains(statement, "FROM agent_commands") {
+			read = true // and with it all about what is stuck
+		} else if read && statement == "begin" {
+			decide()
+			<-thawed
+		}
+	})
+	w := newWorld(t, database, services.DispatcherOptions{})
+	w.register(models.Agent{ID: "a"})
+	w.run("runs", w.startedAgent())
+	const lease = 400 * time.Millisecond
+	var heard words
+	hub := websocket.NewAgentHub(own)
+	first := services.NewSessionReconcilerWith(own, hub, services.NewCommandDispatcher(own, hub), services.ReconcilerOptions{
+		Replica: "first", Lease: lease, Interval: 5 * time.Millisecond, Now: w.clock.Now, Logger: slog.New(slog.NewTextHandler(&heard, nil))})
+	ended := make(chan struct{})
+	go func() { first.Start(); close(ended) }()
+	t.Cleanup(func() { thaw(); first.Stop(); <-ended; hub.Stop() })
+	w.strand("one", "runs")
+	<-decided
+	// The second takes nothing for stuck, so whatever becomes of it is the first's work.
+	never := 100 * 365 * 24 * time.Hour
+	second := services.NewSessionReconcilerWith(database, w.hub, w.dispatcher, services.ReconcilerOptions{
+		Replica: "second", Lease: lease, Interval: 5 * time.Millisecond, Now: w.clock.Now, PendingAfter: never})
+	over := make(chan struct{})
+	go func() { second.Start(); close(over) }()
+	t.Cleanup(func() { second.Stop(); <-over })
+	w.await("the second has what the first does not renew", func() bool { return w.holder() == "second" })
+	thaw()
+	w.await("the first is told", func() bool { return heard.have("another replica has taken over the lease") })
+	if session := w.session("one"); session.State != models.SessionPending || len(first.Stats().ForcedEnds) > 0 {
+		t.Errorf("the session is %s: %s", session.State, session.Reason)
+	}
+}
+
+// A look that takes longer than the lease renews it on the way.
+func TestALongLookKeepsItsLease(t *testing.T) {
+	const lease = 1200 * time.Millisecond
+	var w *world
+	database, slow := dbtest.TracedPostgres(t, func(statement string) {
+		if strings.Contains(statement, "s.state_since <") { // of four states
+			<-time.After(lease * 5 / 12)
+			w.clock.advance(lease * 5 / 12)
+		}
+	})
+	w = newWorld(t, database, services.DispatcherOptions{})
+	hub := websocket.NewAgentHub(slow)
+	first := services.NewSessionReconcilerWith(slow, hub, services.NewCommandDispatcher(slow, hub), services.ReconcilerOptions{
+		Replica: "first", Lease: lease, Interval: time.Hour, Now: w.clock.Now, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	ended := make(chan struct{})
+	go func() { first.Start(); close(ended) }()
+	t.Cleanup(func() { first.Stop(); <-ended; hub.Stop() })
+	w.await("the first has the lease", func() bool { return w.holder() == "first" })
+	second := w.replica("second", lease)
+	w.await("a look is over", func() bool { return first.Stats().Passes == 1 })
+	if status, err := second.Status(t.Context()); err != nil || status.Holder != "first" || status.Epoch != 1 || status.PassedAt == nil {
+		t.Errorf("it is %+v, %v", status, err)
 	}
 }
 

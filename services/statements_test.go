@@ -44,7 +44,7 @@ func TestAPassIsAsManyStatementsHoweverManyAreStuck(t *testing.T) {
 		w.exec(`UPDATE agents SET last_heartbeat = now() - interval '20 minutes' WHERE id = 'gone'`)
 
 		var looks atomic.Int64
-		reconciler := services.NewSessionReconcilerWith(database, w.hub, w.dispatcher, services.ReconcilerOptions{Interval: time.Hour,
+		reconciler := services.NewSessionReconcilerWith(database, w.hub, w.dispatcher, services.ReconcilerOptions{Interval: time.Hour, Lease: 2 * time.Hour,
 			Now: func() time.Time {
 				if looks.Add(1) == 1 { // since when it watches
 					return w.clock.Now().Add(-time.Hour)

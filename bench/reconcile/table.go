@@ -133,7 +133,7 @@ func (t *table) look(ctx context.Context, stuck int) (seconds float64, err error
 	var looks atomic.Int64
 	reconciler := services.NewSessionReconcilerWith(t.Database, hub,
 		services.NewCommandDispatcherWith(t.Database, hub, services.DispatcherOptions{QueueSize: 2 * stuck}),
-		services.ReconcilerOptions{Interval: time.Hour, Replica: "bench", Now: func() time.Time {
+		services.ReconcilerOptions{Interval: time.Hour, Lease: 2 * time.Hour, Replica: "bench", Now: func() time.Time {
 			if looks.Add(1) == 1 { // since when it watches
 				return time.Now().Add(-time.Hour)
 			}

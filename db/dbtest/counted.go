@@ -11,35 +11,44 @@ import (
 	"github.com/streamspace/streamspace/db"
 )
 
-// counter counts statements as a connection sends them.
-type counter struct{ statements atomic.Int64 }
+// tracer is called with each statement before a connection sends it.
+type tracer func(statement string)
 
 // TraceQueryStart implements pgx.QueryTracer.
-func (c *counter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
-	c.statements.Add(1)
+func (t tracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	t(data.SQL)
 	return ctx
 }
 
 // TraceQueryEnd implements pgx.QueryTracer.
-func (c *counter) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+func (t tracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
-// CountedPostgres is Postgres without options, and with a count of the
-// statements so far.
-func CountedPostgres(t testing.TB) (database *db.Database, statements func() int64) {
+// TracedPostgres is Postgres without options, and a second handle on the same
+// database, which calls before with each statement that it is about to send and
+// goes on when that returns. Another goroutine may call it at the same time.
+func TracedPostgres(t testing.TB, before func(statement string)) (database, traced *db.Database) {
 	t.Helper()
 	url := create(t, migrated)
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	counts := &counter{}
-	config.Tracer = counts
-	open(t, url, db.Options{}) // which migrates
+	config.Tracer = tracer(before)
+	database = open(t, url, db.Options{})
 	handle := stdlib.OpenDB(*config)
 	t.Cleanup(func() {
 		if err := handle.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return db.FromDB(handle), counts.statements.Load
+	return database, db.FromDB(handle)
+}
+
+// CountedPostgres is Postgres without options, and with a count of the
+// statements so far.
+func CountedPostgres(t testing.TB) (database *db.Database, statements func() int64) {
+	t.Helper()
+	var sent atomic.Int64
+	_, database = TracedPostgres(t, func(string) { sent.Add(1) })
+	return database, sent.Load
 }
