@@ -36,12 +36,14 @@ var imports = []layer{
 	{"websocket", []string{"db", "models", "wire"}},
 	{"services", []string{"db", "models", "websocket", "wire"}},
 	{"tunnel", []string{"models", "wire"}},
+	{"tunnel/proxy", []string{"models", "tunnel"}},
 	{"agent/driver", []string{"models"}},
 	{"agent/driver/drivertest", []string{"agent/driver", "models"}},
+	{"agent/driver/health", []string{"models"}},
 	{"agent/driver/turns", nil},
 	{"agent/driver/terminal", nil},
-	{"agent/driver/process/...", []string{"agent/driver", "agent/driver/terminal", "agent/driver/turns", "models", "wire"}},
-	{"agent/driver/docker/...", []string{"agent/driver", "agent/driver/terminal", "agent/driver/turns", "models"}},
+	{"agent/driver/process/...", []string{"agent/driver", "agent/driver/health", "agent/driver/terminal", "agent/driver/turns", "models", "wire"}},
+	{"agent/driver/docker/...", []string{"agent/driver", "agent/driver/health", "agent/driver/terminal", "agent/driver/turns", "models"}},
 	{"agent", []string{"agent/driver", "models", "tunnel", "wire"}},
 	{"client", []string{"models"}},
 	{"internal/config", nil},
@@ -49,7 +51,7 @@ var imports = []layer{
 	{"internal/catalog", []string{"models"}},
 	{"internal/auth", []string{"db", "models", "wire"}},
 	{"internal/cli", []string{"client", "internal/catalog", "internal/config", "models"}},
-	{"internal/api", []string{"db", "internal/auth", "internal/catalog", "models", "services", "tunnel", "websocket", "wire"}},
+	{"internal/api", []string{"db", "internal/auth", "internal/catalog", "models", "services", "tunnel", "tunnel/proxy", "websocket", "wire"}},
 	{"internal/server", []string{
 		"agent", "agent/driver", "agent/driver/docker", "agent/driver/process", "db", "internal/api", "internal/auth", "internal/catalog",
 		"internal/config", "internal/console", "models", "services", "tunnel", "websocket", "wire",
@@ -72,7 +74,7 @@ var testsNever = map[string][]string{
 // owners says who may use what others have made, outside of tests. What is not
 // here is for tests only. A dependency has one owner, or a few.
 var owners = map[string][]string{
-	"github.com/coder/websocket":          {"agent", "client", "tunnel", "websocket", "sim"},
+	"github.com/coder/websocket":          {"agent", "client", "tunnel", "websocket", "sim", "test/webapp"},
 	"github.com/containerd/errdefs":       {"agent/driver/docker"},
 	"github.com/danielgtaylor/huma/v2":    {"internal/api"},
 	"github.com/goccy/go-yaml":            {"internal/catalog"},

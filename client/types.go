@@ -131,6 +131,8 @@ type CommandFilter struct {
 type Ticket struct {
 	Ticket    string    `json:"ticket"`
 	ExpiresAt time.Time `json:"expiresAt"`
+	// URL is where a browser opens a session of protocol http with the ticket.
+	URL string `json:"url"`
 }
 
 // AgentKey is a new key of an agent.

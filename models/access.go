@@ -56,3 +56,13 @@ type Ticket struct {
 	// session, so that its being there alone is no use.
 	ReportsInput bool
 }
+
+// PageGrant is a browser's right to see the pages of one session, whatever its
+// generation. Like Token it stores only the hash of its secret.
+type PageGrant struct {
+	Hash      string
+	SessionID string
+	UserID    string
+	ExpiresAt time.Time
+	CreatedAt time.Time
+}

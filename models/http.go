@@ -2,6 +2,7 @@ package models
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -72,3 +73,27 @@ func Expand(text string, variables []EnvVar) string {
 		return written
 	})
 }
+
+// WithPagePrefix gives the template of one session, which is told below which
+// path its pages are if it wants to know. The key is its own; nobody guesses it.
+func (t Template) WithPagePrefix(sessionID, key string) Template {
+	if t.Spec.HTTP != nil && t.Spec.HTTP.PrefixEnv != "" {
+		t.Spec.Env = append(slices.Clone(t.Spec.Env), EnvVar{Name: t.Spec.HTTP.PrefixEnv, Value: PagesPath + sessionID + "/" + key + "/"})
+	}
+	return t
+}
+
+// PagePrefix is the prefix that WithPagePrefix gave, without the slash at its
+// end, or empty.
+func (t Template) PagePrefix() string {
+	for _, variable := range t.Spec.Env {
+		if t.Spec.HTTP != nil && t.Spec.HTTP.PrefixEnv != "" && variable.Name == t.Spec.HTTP.PrefixEnv {
+			return strings.TrimSuffix(variable.Value, "/")
+		}
+	}
+	return ""
+}
+
+// PagesPath is what the addresses of sessions' pages begin with, before the
+// session's id, where they have a prefix.
+const PagesPath = "/s/"

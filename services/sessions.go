@@ -231,6 +231,7 @@ func (s *Sessions) launch(request LaunchRequest, template models.Template, agent
 	if err != nil {
 		return db.Launch{}, err
 	}
+	template = template.WithPagePrefix(request.ID, rand.Text())
 	session := models.Session{
 		ID: request.ID, Priority: request.Priority, Placement: wish, Name: request.Name, Template: request.Template, Protocol: template.Spec.Protocol,
 		User: request.Owner.Name, UserID: request.Owner.ID, Generation: 1,

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/streamspace/streamspace/internal/auth"
 	"github.com/streamspace/streamspace/models"
+	"github.com/streamspace/streamspace/test/webapp"
 	"github.com/streamspace/streamspace/tunnel"
 	"github.com/streamspace/streamspace/wire"
 )
@@ -38,6 +41,27 @@ type fakeAgent struct {
 	held []wire.Command
 	// beforeStream is set by onStream.
 	beforeStream func()
+	// apps are the sessions that show pages.
+	apps map[string]*httptest.Server
+}
+
+// shows makes a session one that shows the app's pages.
+func (a *fakeAgent) shows(sessionID string, app *webapp.App) *webapp.App {
+	server := httptest.NewServer(app)
+	a.w.t.Cleanup(server.Close)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.apps == nil {
+		a.apps = map[string]*httptest.Server{}
+	}
+	a.apps[sessionID] = server
+	return app
+}
+
+func (a *fakeAgent) app(sessionID string) *httptest.Server {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.apps[sessionID]
 }
 
 // agentKey makes a key of the agent.
@@ -197,6 +221,12 @@ func (a *fakeAgent) bring(ctx context.Context, wanted wire.OpenTunnel) {
 		return
 	}
 	defer context.AfterFunc(ctx, func() { _ = stream.Close() })()
+	if app := a.app(wanted.SessionID); app != nil {
+		if session, err := new(net.Dialer).DialContext(ctx, "tcp", app.Listener.Addr().String()); err == nil {
+			_ = tunnel.Join(ctx, session, stream)
+		}
+		return
+	}
 	_, _ = io.Copy(stream, stream)
 	_ = stream.Close()
 }

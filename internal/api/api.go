@@ -55,6 +55,10 @@ type Config struct {
 	// loopback address; its host is accepted in Host headers, and its origin
 	// in Origin headers.
 	PublicURL *url.URL
+	// SessionHosts is the pattern of host names at which sessions show their pages,
+	// such as *.sessions.example.org; NoSessionHosts shows all of them on the
+	// console's origin. Without one they have names for browsers on this machine.
+	SessionHosts string
 	// EventsPoll is how often an event stream looks for changes whose hints
 	// were lost; 10 s.
 	EventsPoll time.Duration
@@ -72,6 +76,11 @@ func New(config Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	hosts, err := newSessionHosts(config.SessionHosts, config.PublicURL)
+	if err != nil {
+		return nil, err
+	}
+	shown := newPages(config, origins, hosts)
 	metrics, err := newMetrics(config)
 	if err != nil {
 		return nil, err
@@ -83,7 +92,7 @@ func New(config Config) (http.Handler, error) {
 		&sessionRoutes{database: config.Database, sessions: config.Sessions, observer: observer},
 		&activityRoutes{database: config.Database, activity: config.Activity},
 		&streamRoutes{database: config.Database, auth: config.Auth, hub: config.Hub, broker: config.Broker, activity: config.Activity,
-			origins: origins, public: config.PublicURL, metrics: metrics, logger: config.Logger},
+			origins: origins, public: config.PublicURL, pages: shown, metrics: metrics, logger: config.Logger},
 		&eventRoutes{database: config.Database, observer: observer, auth: config.Auth, feed: config.Feed, shutdown: config.Shutdown,
 			poll: config.EventsPoll, ping: config.EventsPing, logger: config.Logger},
 		&templateRoutes{database: config.Database, now: config.Now, logger: config.Logger},
@@ -102,6 +111,7 @@ func New(config Config) (http.Handler, error) {
 	}
 	handler := routed(routes.mux, config.Console)
 	handler = secured(handler, origins, config.Logger)
+	handler = shown.shown(handler)
 	return observed(handler, config.Logger, metrics), nil
 }
 

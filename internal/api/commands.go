@@ -34,9 +34,31 @@ func (c *commandRoutes) register(r *router) {
 }
 
 func (c *commandRoutes) list(ctx context.Context, input *CommandQuery) (*listOutput[models.AgentCommand], error) {
-	return listed(c.database.Commands(ctx, db.CommandFilter{
+	commands, next, err := c.database.Commands(ctx, db.CommandFilter{
 		AgentID: input.AgentID, SessionID: input.SessionID, Status: input.Status,
-	}, input.page()))
+	}, input.page())
+	for _, command := range commands {
+		hidePagePrefix(command)
+	}
+	return listed(commands, next, err)
+}
+
+// hidePagePrefix leaves out the prefix of a session's pages, which lets whoever
+// knows it see them: an admin sees commands, and not other people's sessions.
+func hidePagePrefix(command models.AgentCommand) {
+	if command.Payload == nil {
+		return
+	}
+	manifest, _ := (*command.Payload)["templateManifest"].(map[string]any)
+	spec, _ := manifest["spec"].(map[string]any)
+	pages, _ := spec["http"].(map[string]any)
+	name, _ := pages["prefixEnv"].(string)
+	variables, _ := spec["env"].([]any)
+	for _, one := range variables {
+		if variable, _ := one.(map[string]any); name != "" && variable["name"] == name {
+			variable["value"] = "REDACTED"
+		}
+	}
 }
 
 func (c *commandRoutes) show(ctx context.Context, input *CommandParam) (*output[models.AgentCommand], error) {
@@ -44,5 +66,6 @@ func (c *commandRoutes) show(ctx context.Context, input *CommandParam) (*output[
 	if err != nil {
 		return nil, err
 	}
+	hidePagePrefix(command)
 	return &output[models.AgentCommand]{Body: command}, nil
 }

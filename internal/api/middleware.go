@@ -38,7 +38,7 @@ func observed(next http.Handler, logger *slog.Logger, metrics *metrics) http.Han
 				metrics.request(r.Method, r.Pattern, answer.shown(), elapsed)
 			}
 			logger.InfoContext(r.Context(), "request",
-				"request", begun.id, "method", r.Method, "path", r.URL.Path, "query", redact(r.URL.Query()),
+				"request", begun.id, "method", r.Method, "path", begun.shownPath(r.URL.Path), "query", redact(r.URL.Query()),
 				"status", answer.shown(), "bytes", answer.bytes, "duration", elapsed,
 				"remote", r.RemoteAddr, "user", begun.user.Name, "agent", begun.agentID)
 			if recovered != nil {

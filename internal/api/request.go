@@ -29,6 +29,18 @@ type request struct {
 	broken bool
 	// long marks connections that stay open, whose duration says nothing.
 	long bool
+	// asked is the request itself, for what huma does not tell.
+	asked *http.Request
+	// path is what the log shows instead of the request's own, unless empty.
+	path string
+}
+
+// shownPath is the request's path without what may not be logged.
+func (r *request) shownPath(path string) string {
+	if r.path != "" {
+		return r.path
+	}
+	return path
 }
 
 type requestKey struct{}
@@ -48,7 +60,7 @@ func withRequest(r *http.Request) (*http.Request, *request) {
 	if !acceptableRequestID.MatchString(id) {
 		id = rand.Text()
 	}
-	begun := &request{id: id}
+	begun := &request{id: id, asked: r}
 	return r.WithContext(context.WithValue(r.Context(), requestKey{}, begun)), begun
 }
 

@@ -29,6 +29,7 @@ type streamRoutes struct {
 	activity *services.ActivityKeeper
 	origins  *origins
 	public   *url.URL
+	pages    *pages
 	metrics  *metrics
 	logger   *slog.Logger
 }
@@ -37,6 +38,7 @@ type streamRoutes struct {
 type Ticket struct {
 	Ticket    string    `json:"ticket"`
 	ExpiresAt time.Time `json:"expiresAt"`
+	URL       string    `json:"url,omitempty" doc:"of a session with protocol http: where a browser opens it with this ticket"`
 }
 
 // TicketBody says what the viewer does.
@@ -78,7 +80,11 @@ func (s *streamRoutes) ticket(ctx context.Context, input *ticketInput) (*output[
 	if err != nil {
 		return nil, err
 	}
-	return &output[Ticket]{Body: Ticket{Ticket: secret, ExpiresAt: expires}}, nil
+	ticket := Ticket{Ticket: secret, ExpiresAt: expires}
+	if paged(session) == nil {
+		ticket.URL = s.pages.address(requestOf(ctx).asked, session, secret)
+	}
+	return &output[Ticket]{Body: ticket}, nil
 }
 
 // streamable refuses sessions that have no stream now, or whose stream is not
@@ -135,6 +141,9 @@ func (s *streamRoutes) open(r *http.Request) (target tunnel.Target, conn net.Con
 		return target, nil, nil, models.Errorf(models.CodeTicketInvalid, "this ticket is for another session")
 	}
 	session, err := s.current(ctx, ticket)
+	if err == nil && paged(session) == nil {
+		err = models.Errorf(models.CodeInvalidRequest, "session %s shows pages and has no stream; the ticket's url leads there", session.ID)
+	}
 	if err != nil {
 		return target, nil, nil, err
 	}

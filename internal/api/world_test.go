@@ -159,6 +159,11 @@ func templates() []models.Template {
 		{Metadata: models.TemplateMetadata{Name: "web"}, Spec: models.TemplateSpec{DisplayName: "Web", Platforms: []string{models.PlatformProcess},
 			Process: &models.ProcessSpec{Command: []string{"chromium"}, Needs: []models.Need{
 				{Command: "Xvnc", Install: "tigervnc-standalone-server"}, {Command: "chromium", Install: "chromium"}}}}},
+		{Metadata: models.TemplateMetadata{Name: "app"}, Spec: models.TemplateSpec{DisplayName: "App", Protocol: models.ProtocolHTTP,
+			Env:  []models.EnvVar{{Name: "PW", Value: "word"}},
+			HTTP: &models.HTTP{Path: "/name?from=start", Username: "me", Password: "pass-$(PW)"}}},
+		{Metadata: models.TemplateMetadata{Name: "lab"}, Spec: models.TemplateSpec{DisplayName: "Lab", Protocol: models.ProtocolHTTP,
+			Env: []models.EnvVar{{Name: "OTHER", Value: "x"}}, HTTP: &models.HTTP{Path: "/name", PrefixEnv: "PREFIX"}}},
 		{Metadata: models.TemplateMetadata{Name: "moon"}, Spec: models.TemplateSpec{DisplayName: "Moon", Platforms: []string{models.PlatformKubernetes}}},
 	}
 }

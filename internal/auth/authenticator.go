@@ -17,6 +17,7 @@ const (
 	DefaultTicketLife  = 60 * time.Second
 	DefaultLoginLife   = 15 * time.Minute
 	DefaultConsoleLife = 30 * 24 * time.Hour
+	DefaultPagesLife   = 24 * time.Hour
 )
 
 // Options configure an Authenticator. The zero value of a field means its
@@ -30,6 +31,9 @@ type Options struct {
 	// ConsoleLife is how long the console stays signed in;
 	// DefaultConsoleLife.
 	ConsoleLife time.Duration
+	// PagesLife is how long a browser may see a session's pages before it is to
+	// bring another ticket; DefaultPagesLife.
+	PagesLife time.Duration
 }
 
 // Authenticator makes and checks secrets. Safe for concurrent use.
@@ -51,6 +55,9 @@ func New(database *db.Database, options Options) *Authenticator {
 	}
 	if options.ConsoleLife <= 0 {
 		options.ConsoleLife = DefaultConsoleLife
+	}
+	if options.PagesLife <= 0 {
+		options.PagesLife = DefaultPagesLife
 	}
 	return &Authenticator{database: database, options: options}
 }

@@ -68,11 +68,17 @@ func (a *Authenticator) AuthenticateAgent(r *http.Request) (agentID string, err 
 	return token.AgentID, nil
 }
 
-// Logout makes the console's cookie of the request worthless, if it has one.
+// Logout makes the console's cookie of the request worthless, if it has one, and
+// the rights to see pages that its user has.
 func (a *Authenticator) Logout(ctx context.Context, r *http.Request) error {
 	cookie, err := r.Cookie(CookieName)
 	if err != nil {
 		return nil
+	}
+	if token, err := a.Check(ctx, models.TokenConsole, cookie.Value); err == nil {
+		if err := a.database.DeletePageGrants(ctx, token.UserID); err != nil {
+			return err
+		}
 	}
 	return a.database.DeleteToken(ctx, models.TokenConsole, Hash(cookie.Value))
 }

@@ -17,6 +17,9 @@ const secretBytes = 32
 // ticketPrefix begins the secret of a ticket, which is no models.Token.
 const ticketPrefix = "sst_"
 
+// pagesPrefix begins the secret of a models.PageGrant.
+const pagesPrefix = "ssv_"
+
 // prefixes begin secrets, so that a person and a secret scanner can tell what
 // they have found.
 func prefixOf(kind string) (string, error) {

@@ -30,6 +30,10 @@ type Server struct {
 	// PublicURL is where users reach the control plane, e.g. behind a proxy
 	// that ends TLS. Empty when they use Listen.
 	PublicURL string
+	// SessionHosts is the pattern of host names at which sessions show their pages,
+	// such as *.sessions.example.org, or none. Empty gives them names for browsers
+	// on this machine, and shows them on the console's origin elsewhere.
+	SessionHosts string
 	// Workers send commands to agents.
 	Workers int
 	// Queue is how many commands may wait for a worker in memory.
@@ -102,6 +106,7 @@ func (s Server) Validate() error {
 		required("data-dir", s.DataDir),
 		address("listen", s.Listen),
 		publicErr,
+		hostPattern("session-host-pattern", s.SessionHosts),
 		within("workers", s.Workers, 1, 1000),
 		within("queue", s.Queue, 1, 1_000_000),
 		lasting("reconcile-every", s.ReconcileEvery, time.Second, time.Hour),
@@ -292,6 +297,16 @@ func lasting(flag string, value, least, most time.Duration) error {
 func address(flag, value string) error {
 	if _, _, err := net.SplitHostPort(value); err != nil {
 		return fmt.Errorf("--%s must be like 127.0.0.1:8080, not %q", flag, value)
+	}
+	return nil
+}
+
+// hostPatterns are a star for one label before a host name.
+var hostPatterns = regexp.MustCompile(`^\*(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)+$`)
+
+func hostPattern(flag, value string) error {
+	if value != "" && value != "none" && !hostPatterns.MatchString(value) {
+		return fmt.Errorf("--%s must be like *.sessions.example.org, without a port, or none, not %q", flag, value)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ func (s *Server) Bind(flags *pflag.FlagSet) {
 	flags.StringVar(&s.Database, "database", s.Database, "postgres://… or sqlite:PATH (default streamspace.db in the data directory)")
 	flags.StringVar(&s.Templates, "templates", s.Templates, "directory of your own templates (default templates in the data directory)")
 	flags.StringVar(&s.PublicURL, "public-url", s.PublicURL, "where users reach this server, when not at the listen address, e.g. behind a TLS proxy")
+	flags.StringVar(&s.SessionHosts, "session-host-pattern", s.SessionHosts, "host names at which sessions show their pages, e.g. *.sessions.example.org; none shows them on the console's own (default *.sessions.localhost for browsers on this machine)")
 	flags.IntVar(&s.Workers, "workers", s.Workers, "how many workers send commands to agents")
 	flags.IntVar(&s.Queue, "queue", s.Queue, "how many commands may wait in memory for a worker")
 	flags.DurationVar(&s.ReconcileEvery, "reconcile-every", s.ReconcileEvery, "time between two looks at sessions that are stuck")

@@ -19,12 +19,14 @@ var dist embed.FS
 // Handler serves the embedded console: the page at / and /sessions/{id}, its
 // files at their own paths, and 404 for everything else. Where the console has
 // not been built it serves a page that says how to. Every answer carries the
-// console's security headers. It is safe for concurrent use.
-func Handler() http.Handler {
+// console's security headers. frames are the sources, as a content security
+// policy names them, whose pages the console may show inside of its own, besides
+// itself. It is safe for concurrent use.
+func Handler(frames ...string) http.Handler {
 	built, err := fs.Sub(dist, "dist")
 	if err != nil {
 		// fs.Sub fails only for an invalid path; an empty tree is "not built".
 		built = embed.FS{}
 	}
-	return newHandler(built)
+	return newHandler(built, frames...)
 }

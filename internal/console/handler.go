@@ -60,11 +60,12 @@ type file struct {
 // handler serves a build that it holds in memory. The embedded bytes are shared
 // with the binary, so this costs no second copy of them.
 type handler struct {
-	files map[string]file
+	files  map[string]file
+	policy string
 }
 
 // newHandler serves the build in tree.
-func newHandler(tree fs.FS) http.Handler {
+func newHandler(tree fs.FS, frames ...string) http.Handler {
 	files := map[string]file{}
 	// An unreadable tree is served as one that was not built.
 	_ = fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
@@ -78,7 +79,7 @@ func newHandler(tree fs.FS) http.Handler {
 		files[name] = newFile(name, content)
 		return nil
 	})
-	return &handler{files: files}
+	return &handler{files: files, policy: policy + "; frame-src " + strings.Join(append([]string{"'self'"}, frames...), " ")}
 }
 
 func newFile(name string, content []byte) file {
@@ -101,7 +102,7 @@ func newFile(name string, content []byte) file {
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
-	header.Set("Content-Security-Policy", policy)
+	header.Set("Content-Security-Policy", h.policy)
 	header.Set("Cross-Origin-Opener-Policy", "same-origin")
 	header.Set("Cross-Origin-Resource-Policy", "same-origin")
 	// Not no-referrer: that would turn the Origin of form posts into "null".

@@ -160,13 +160,17 @@ func (s *Server) compose(ctx context.Context, feed *services.Feed, convergence *
 	s.activity = services.NewActivityKeeper(s.database, services.ActivityOptions{Logger: s.logger})
 	s.broker = tunnel.NewBroker(s.hub, tunnel.BrokerOptions{Logger: s.logger})
 
+	frames, err := api.PageFrames(c.SessionHosts, public)
+	if err != nil {
+		return fmt.Errorf("--session-host-pattern: %w", err)
+	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	events, endEvents := context.WithCancel(context.Background())
 	handler, err := api.New(api.Config{
 		Shutdown: events, Database: s.database, Hub: s.hub, Sessions: sessions, Broker: s.broker, Feed: feed, Activity: s.activity,
-		Dispatcher: s.dispatcher, Reconciler: s.reconciler, Convergence: convergence, Auth: s.auth, Console: console.Handler(),
-		Registry: registry, Logger: s.logger, Version: version, PublicURL: public,
+		Dispatcher: s.dispatcher, Reconciler: s.reconciler, Convergence: convergence, Auth: s.auth, Console: console.Handler(frames...),
+		Registry: registry, Logger: s.logger, Version: version, PublicURL: public, SessionHosts: c.SessionHosts,
 	})
 	if err != nil {
 		endEvents()

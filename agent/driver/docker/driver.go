@@ -123,8 +123,12 @@ const (
 	labelTemplate   = "io.streamspace.template"
 	labelProtocol   = "io.streamspace.protocol"
 	labelPort       = "io.streamspace.port"
-	labelMemory     = "io.streamspace.memory"
-	labelLimits     = "io.streamspace.limits"
+	// labelHealth is the path that answers once a session's pages are ready, and
+	// labelTLS that they speak HTTPS.
+	labelHealth = "io.streamspace.http.health"
+	labelTLS    = "io.streamspace.http.tls"
+	labelMemory = "io.streamspace.memory"
+	labelLimits = "io.streamspace.limits"
 	// labelHome is the volume with the session's home, and labelKept that it
 	// outlives the session.
 	labelHome = "io.streamspace.home"

@@ -22,6 +22,7 @@ import (
 const (
 	shellImage  = "streamspace-test/shell:1"
 	screenImage = "streamspace-test/screen:1"
+	pagesImage  = "streamspace-test/pages:1"
 )
 
 // engine is a private Docker engine for all tests of this process.
@@ -138,24 +139,27 @@ func (e *engine) importImages(dir string) error {
 			shell.link("bin/"+applet, "busybox")
 		}
 	}
-	server := filepath.Join(dir, "rfb")
-	build := exec.Command("go", "build", "-o", server, "./testdata/rfb")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if said, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build a VNC server: %w: %s", err, said)
+	screen, pages := newArchive(), newArchive()
+	for source, one := range map[string]*archive{"./testdata/rfb": screen, "../../../test/webapp/serve": pages} {
+		server := filepath.Join(dir, "server")
+		build := exec.Command("go", "build", "-o", server, source)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if said, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("build %s: %w: %s", source, err, said)
+		}
+		program, err := os.ReadFile(server)
+		if err != nil {
+			return err
+		}
+		one.file("server", program)
 	}
-	program, err := os.ReadFile(server)
-	if err != nil {
-		return err
-	}
-	screen := newArchive()
-	screen.file("rfb", program)
 	for image, one := range map[string]struct {
 		archive *archive
 		changes []string
 	}{
 		shellImage:  {shell, []string{"ENV PATH=/bin", `CMD ["sh"]`}},
-		screenImage: {screen, []string{`CMD ["/rfb"]`}},
+		screenImage: {screen, []string{`CMD ["/server"]`}},
+		pagesImage:  {pages, []string{`CMD ["/server"]`}},
 	} {
 		content, err := one.archive.close()
 		if err != nil {

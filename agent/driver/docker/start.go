@@ -15,6 +15,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/streamspace/streamspace/agent/driver"
+	"github.com/streamspace/streamspace/agent/driver/health"
 	"github.com/streamspace/streamspace/models"
 )
 
@@ -148,8 +149,17 @@ func (d *Driver) describe(spec driver.Spec) (options client.ContainerCreateOptio
 		return options, fmt.Errorf("encode time limits: %w", err)
 	}
 	labels[labelLimits] = string(limits)
-	if wanted.Protocol == models.ProtocolVNC {
+	switch wanted.Protocol {
+	case models.ProtocolVNC:
 		labels[labelPort] = strconv.Itoa(wanted.VNC.ContainerPort())
+	case models.ProtocolHTTP:
+		if wanted.HTTP == nil || wanted.HTTP.Port == 0 {
+			return options, models.Errorf(models.CodeTemplateInvalid, "the template %q does not say on which port its pages are (spec.http.port)", spec.Template.Metadata.Name)
+		}
+		labels[labelPort], labels[labelHealth] = strconv.Itoa(wanted.HTTP.Port), wanted.HTTP.Health()
+		if wanted.HTTP.TLS {
+			labels[labelTLS] = "true"
+		}
 	}
 	home := box.HomePath()
 	environment := []string{"HOME=" + home, "STREAMSPACE_SESSION=" + spec.SessionID}
@@ -206,8 +216,8 @@ func (d *Driver) ready(ctx context.Context, found container.InspectResponse) err
 	waiting, cancel := context.WithTimeout(ctx, d.config.ReadyWithin)
 	defer cancel()
 	for tick := time.NewTicker(readyEvery); ; {
-		if conn, err := dialPort(waiting, found); err == nil {
-			return conn.Close()
+		if answers(waiting, found) == nil {
+			return nil
 		}
 		now, err := d.inspect(ctx, found.ID)
 		if err != nil {
@@ -225,6 +235,21 @@ func (d *Driver) ready(ctx context.Context, found container.InspectResponse) err
 			return models.Errorf(models.CodeCommandFailed, "nothing listened on port %s of the session's container within %s", port, d.config.ReadyWithin)
 		}
 	}
+}
+
+// answers tells whether the session's stream can be dialled, and its pages are
+// ready if it has some.
+func answers(ctx context.Context, found container.InspectResponse) error {
+	path, pages := found.Config.Labels[labelHealth]
+	if pages {
+		return health.Ask(ctx, models.HTTP{HealthPath: path, TLS: found.Config.Labels[labelTLS] != ""},
+			func(ctx context.Context) (net.Conn, error) { return dialPort(ctx, found) })
+	}
+	conn, err := dialPort(ctx, found)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
 
 // dialPort connects to a container's stream.

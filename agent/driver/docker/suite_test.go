@@ -28,6 +28,13 @@ func TestDriver(t *testing.T) {
 			spec.Template.Spec.BaseImage, spec.Template.Spec.Protocol, spec.Template.Spec.VNC = screenImage, models.ProtocolVNC, models.VNC{Enabled: true}
 			return spec
 		},
+		Pages: func(ref driver.Ref) driver.Spec {
+			spec := shell(ref)
+			spec.Template.Metadata.Name = "pages"
+			spec.Template.Spec.BaseImage, spec.Template.Spec.Protocol = pagesImage, models.ProtocolHTTP
+			spec.Template.Spec.HTTP = &models.HTTP{Port: 8080, HealthPath: "/health"}
+			return spec
+		},
 		Broken: func(ref driver.Ref) (driver.Spec, models.ErrorCode) {
 			spec := shell(ref, "sh")
 			spec.Template.Spec.BaseImage = "streamspace-test/nothing:1"

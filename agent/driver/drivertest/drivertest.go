@@ -37,6 +37,11 @@ type Harness struct {
 	Broken func(ref driver.Ref) (driver.Spec, models.ErrorCode)
 	// Screen describes a session with a screen; nil where there are none.
 	Screen func(ref driver.Ref) driver.Spec
+	// Pages describes a session that shows pages: GET /health is answered with 503
+	// three times and well afterwards, GET /name with "pages of ID after N", N being
+	// how often the health was asked for; test/webapp does so. nil where there are
+	// none.
+	Pages func(ref driver.Ref) driver.Spec
 	// LimitsMemory tells that Spec.Resources.Memory is enforced here.
 	LimitsMemory bool
 }
@@ -84,6 +89,7 @@ func Run(t *testing.T, h Harness) {
 		"ids of any kind":                                testOddIDs,
 		"facilities":                                     testFacilities,
 		"a session with a screen":                        testScreen,
+		"a session that shows pages":                     testPages,
 		"memory is limited":                              testMemoryLimit,
 	} {
 		t.Run(name, func(t *testing.T) {

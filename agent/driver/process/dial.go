@@ -26,8 +26,11 @@ func (d *Driver) Dial(ctx context.Context, ref driver.Ref) (net.Conn, error) {
 			Message: "the agent cannot read the session's state; its administrator finds the cause in the agent's log"}
 	}
 	where := []string{runtimedir.RunDir, runtimedir.ScreenSocket}
-	if state.Protocol == models.ProtocolTerminal {
+	switch state.Protocol {
+	case models.ProtocolTerminal:
 		where = []string{runtimedir.TerminalSocket}
+	case models.ProtocolHTTP:
+		where = []string{runtimedir.RunDir, runtimedir.PagesSocket}
 	}
 	conn, err := dialSocket(ctx, dir, where...)
 	switch {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -97,6 +98,9 @@ func (d *Driver) plan(spec driver.Spec) (runtimedir.Assignment, error) {
 		Login: d.login, Path: d.config.Path, Lang: d.lang, Shell: d.shell,
 		Cgroups: d.cgroups, StopGrace: d.config.StopGrace,
 	}
+	if pages := spec.Template.Spec.HTTP; pages != nil {
+		assignment.Pages = *pages
+	}
 	if process := spec.Template.Spec.Process; process != nil {
 		assignment.Command = process.Command
 		if process.Geometry != "" {
@@ -109,10 +113,10 @@ func (d *Driver) plan(spec driver.Spec) (runtimedir.Assignment, error) {
 	switch {
 	case spec.SessionID == "" || len(runtimedir.Name(spec.Ref)) > 255:
 		return invalid("a session's id must have 1 to about 200 characters")
-	case assignment.State.Protocol != models.ProtocolVNC && assignment.State.Protocol != models.ProtocolTerminal:
-		return invalid("the template's protocol %q is not one that this agent knows; choose vnc or terminal", assignment.State.Protocol)
-	case assignment.State.Protocol == models.ProtocolVNC && (len(assignment.Command) == 0 || assignment.Command[0] == ""):
-		return invalid("the template %s has no process.command, which says what runs on the screen", assignment.State.Template)
+	case !slices.Contains([]models.Protocol{models.ProtocolVNC, models.ProtocolTerminal, models.ProtocolHTTP}, assignment.State.Protocol):
+		return invalid("the template's protocol %q is not one that this agent knows; choose vnc, terminal or http", assignment.State.Protocol)
+	case assignment.State.Protocol != models.ProtocolTerminal && (len(assignment.Command) == 0 || assignment.Command[0] == ""):
+		return invalid("the template %s has no process.command, which says what runs", assignment.State.Template)
 	case !validGeometry(assignment.Geometry):
 		return invalid("the template's geometry %q is no screen size such as 1280x800", assignment.Geometry)
 	case spec.PersistentHome && (spec.User == "" || assignment.State.Template == ""):

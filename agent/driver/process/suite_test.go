@@ -111,6 +111,7 @@ func harness(t *testing.T, configure func(*testing.T) process.Config) drivertest
 		Screen: func(ref driver.Ref) driver.Spec {
 			return screen(ref, "sleep", "1000")
 		},
+		Pages: pages,
 		Broken: func(ref driver.Ref) (driver.Spec, models.ErrorCode) {
 			return terminal(ref, "streamspace-no-such-program"), models.CodeNeedsMissing
 		},
@@ -141,6 +142,26 @@ func terminal(ref driver.Ref, command ...string) driver.Spec {
 	spec.Template.Metadata.Name = "shell"
 	spec.Template.Spec.Protocol = models.ProtocolTerminal
 	spec.Template.Spec.Process = &models.ProcessSpec{Command: command}
+	return spec
+}
+
+// pages serves as Harness.Pages asks for with what every Debian has: a session
+// that is isolated sees no program that a test builds.
+func pages(ref driver.Ref) driver.Spec {
+	spec := terminal(ref, "perl", "-MIO::Socket::UNIX", "-e", `
+		my $s = IO::Socket::UNIX->new(Local => $ENV{STREAMSPACE_HTTP_SOCKET}, Listen => 50) or die $!;
+		my $asked = 0;
+		while (my $c = $s->accept) {
+			my $request = <$c>;
+			while (my $line = <$c>) { last if $line eq "\r\n" }
+			my $text = "pages of $ENV{STREAMSPACE_SESSION} after $asked";
+			my $status = "200 OK";
+			if ($request =~ m{ /health }) { $status = ++$asked <= 3 ? "503 No" : "200 OK" }
+			print $c "HTTP/1.1 $status\r\nConnection: close\r\nContent-Length: ", length $text, "\r\n\r\n$text";
+			close $c;
+		}`)
+	spec.Template.Metadata.Name = "pages"
+	spec.Template.Spec.Protocol, spec.Template.Spec.HTTP = models.ProtocolHTTP, &models.HTTP{HealthPath: "/health"}
 	return spec
 }
 

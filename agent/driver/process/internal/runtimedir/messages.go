@@ -22,6 +22,8 @@ type Assignment struct {
 	Command  []string        `json:"command"`
 	Env      []models.EnvVar `json:"env"`
 	Geometry string          `json:"geometry"`
+	// Pages is how a session of protocol http serves.
+	Pages models.HTTP `json:"pages,omitzero"`
 	// Login is the name of the session's user, as far as the system has none.
 	Login string `json:"login"`
 	Path  string `json:"path"`

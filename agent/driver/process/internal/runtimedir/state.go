@@ -31,6 +31,8 @@ const (
 	RunDir       = "run"
 	ScreenSocket = "rfb.sock"
 	Xauthority   = "Xauthority"
+	// PagesSocket in RunDir is where a session that shows pages serves HTTP.
+	PagesSocket = "http.sock"
 	// HomeDir is the home of a session that has none to keep.
 	HomeDir = "home"
 	TmpDir  = "tmp"

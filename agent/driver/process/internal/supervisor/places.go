@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/streamspace/streamspace/agent/driver/process/internal/runtimedir"
+	"github.com/streamspace/streamspace/models"
 )
 
 // Where an isolated session finds what is its own. Short names: programs put
@@ -72,6 +73,9 @@ func (s *supervisor) environment() environment {
 	if s.display != nil {
 		env.set("DISPLAY", s.displayName())
 		env.set("XAUTHORITY", filepath.Join(s.places.run, runtimedir.Xauthority))
+	}
+	if s.state.Protocol == models.ProtocolHTTP {
+		env.set(models.HTTPSocketEnv, s.pagesSocket())
 	}
 	for _, mark := range runtimedir.Marks(s.state.SessionID, s.assignment.Dir) {
 		name, value, _ := strings.Cut(mark, "=")

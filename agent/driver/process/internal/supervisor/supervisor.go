@@ -180,7 +180,7 @@ func (s *supervisor) begin() *runtimedir.Problem {
 	if problem := s.prepare(); problem != nil {
 		return problem
 	}
-	if s.state.Protocol == models.ProtocolTerminal {
+	if s.state.Protocol != models.ProtocolVNC {
 		return nil
 	}
 	return s.startScreen()
@@ -201,8 +201,11 @@ func (s *supervisor) recordBeginning() *runtimedir.Problem {
 
 // start runs the session's program.
 func (s *supervisor) start() *runtimedir.Problem {
-	if s.state.Protocol == models.ProtocolTerminal {
+	switch s.state.Protocol {
+	case models.ProtocolTerminal:
 		return s.startTerminal()
+	case models.ProtocolHTTP:
+		return s.startPages()
 	}
 	return s.startProgram()
 }
