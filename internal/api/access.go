@@ -130,10 +130,14 @@ func (a *accessRoutes) logout(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *accessRoutes) cookie(r *http.Request, value string, expires time.Time) *http.Cookie {
-	return &http.Cookie{
+	cookie := &http.Cookie{
 		Name: auth.CookieName, Value: value, Path: "/", Expires: expires,
 		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: a.origins.secure(r),
 	}
+	if cookie.Secure {
+		cookie.Name = auth.SecureCookieName
+	}
+	return cookie
 }
 
 // refuse shows a person a page, and a program a problem.

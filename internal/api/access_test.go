@@ -202,7 +202,7 @@ func TestLoginLink(t *testing.T) {
 func cookieOf(t *testing.T, answer *answer) *http.Cookie {
 	t.Helper()
 	cookies := (&http.Response{Header: answer.header}).Cookies()
-	if len(cookies) != 1 || cookies[0].Name != auth.CookieName {
+	if len(cookies) != 1 || cookies[0].Name != auth.CookieName && cookies[0].Name != auth.SecureCookieName {
 		t.Fatalf("the cookies are %v", cookies)
 	}
 	return cookies[0]
@@ -299,8 +299,13 @@ func TestCookiesAreSecureBehindTLS(t *testing.T) {
 		w.secret(secretOf(t, link.URL))
 		cookie := cookieOf(t, w.get(parsed.RequestURI(), host(test.host)).want(http.StatusSeeOther))
 		w.secret(cookie.Value)
-		if cookie.Secure != test.secure || !cookie.HttpOnly || cookie.SameSite != http.SameSiteStrictMode {
+		if cookie.Secure != test.secure || strings.HasPrefix(cookie.Name, "__Host-") != test.secure || !cookie.HttpOnly || cookie.SameSite != http.SameSiteStrictMode {
 			t.Errorf("as %s the cookie is %v", test.host, cookie)
+		}
+		// One that a page of another host has set comes after it, or before.
+		w.get("/api/v1/me", host(test.host), with(cookie)).want(http.StatusOK)
+		if test.secure {
+			w.get("/api/v1/me", host(test.host), with(&http.Cookie{Name: auth.CookieName, Value: "tossed"}), with(cookie)).want(http.StatusOK)
 		}
 	}
 }

@@ -86,7 +86,7 @@ func (h sessionHosts) consoles(r *http.Request) []string {
 	if port != "" {
 		port = ":" + port
 	}
-	return []string{"http://localhost" + port, "http://127.0.0.1" + port, "http://[::1]" + port}
+	return []string{"http://localhost" + port, "http://127.0.0.1" + port} // browsers take no address in brackets here
 }
 
 // PageFrames are the sources in the sense of a content security policy whose

@@ -230,7 +230,7 @@ func paged(session models.Session) error {
 
 // hiddenCookies are ours, which no session sees or sets.
 func hiddenCookies() []string {
-	return []string{auth.CookieName, pagesCookie, hostPrefix + pagesCookie}
+	return []string{auth.CookieName, auth.SecureCookieName, pagesCookie, hostPrefix + pagesCookie}
 }
 
 // hostPrefix has browsers refuse a cookie of the name that another host has set

@@ -9,8 +9,21 @@ import (
 	"github.com/streamspace/streamspace/wire"
 )
 
-// CookieName is the console's cookie.
-const CookieName = "streamspace"
+// CookieName is the console's cookie, and SecureCookieName that under HTTPS: of
+// this name browsers take none that another host has set for ours, as a session's
+// page could.
+const (
+	CookieName       = "streamspace"
+	SecureCookieName = "__Host-" + CookieName
+)
+
+// consoleCookie is the console's cookie of the request, the safer one first.
+func consoleCookie(r *http.Request) (*http.Cookie, error) {
+	if cookie, err := r.Cookie(SecureCookieName); err == nil {
+		return cookie, nil
+	}
+	return r.Cookie(CookieName)
+}
 
 // Authenticate tells which user sent the request: by the bearer token when
 // there is an Authorization header, else by the console's cookie. Errors:
@@ -33,7 +46,7 @@ func ByCookie(r *http.Request) bool {
 	if r.Header.Get("Authorization") != "" {
 		return false
 	}
-	_, err := r.Cookie(CookieName)
+	_, err := consoleCookie(r)
 	return err == nil
 }
 
@@ -46,7 +59,7 @@ func credential(r *http.Request) (kind, secret string, err error) {
 		}
 		return models.TokenAPI, strings.TrimSpace(token), nil
 	}
-	if cookie, err := r.Cookie(CookieName); err == nil {
+	if cookie, err := consoleCookie(r); err == nil {
 		return models.TokenConsole, cookie.Value, nil
 	}
 	return "", "", models.Errorf(models.CodeUnauthenticated,
@@ -71,7 +84,7 @@ func (a *Authenticator) AuthenticateAgent(r *http.Request) (agentID string, err 
 // Logout makes the console's cookie of the request worthless, if it has one, and
 // the rights to see pages that its user has.
 func (a *Authenticator) Logout(ctx context.Context, r *http.Request) error {
-	cookie, err := r.Cookie(CookieName)
+	cookie, err := consoleCookie(r)
 	if err != nil {
 		return nil
 	}

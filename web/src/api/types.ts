@@ -10,7 +10,7 @@ export type SessionState =
   | "terminated"
   | "failed";
 
-export type Protocol = "vnc" | "terminal";
+export type Protocol = "vnc" | "terminal" | "http";
 
 export interface Resources {
   cpu?: string;
@@ -121,6 +121,8 @@ export interface User {
 export interface Ticket {
   ticket: string;
   expiresAt: string;
+  /** Of a session that shows pages: where the ticket opens them. */
+  url?: string;
 }
 
 export interface Page<Item> {

@@ -24,6 +24,9 @@ interface ToolbarProps {
   /** Absent when there is nothing to stop. */
   onStop?: () => void;
   onFullscreen(): void;
+  /** Loads the session's page anew, and opens it in a tab of its own; absent where there is none. */
+  onReload?: () => void;
+  onOpen?: () => void;
 }
 
 type Panel = "clipboard" | "keys" | "picture";
@@ -53,7 +56,7 @@ export function Toolbar(props: ToolbarProps): JSX.Element {
   };
   const toggle = (which: Panel) => () => setPanel(panel === which ? undefined : which);
   const unplaced = copied !== undefined && !copied.placed;
-  const vnc = protocol !== "terminal";
+  const vnc = protocol !== "terminal" && protocol !== "http";
 
   return (
     <header
@@ -78,17 +81,29 @@ export function Toolbar(props: ToolbarProps): JSX.Element {
           {phase.title}
         </span>
         <span class="toolbar-gap" />
-        <Popover
-          icon="clipboard"
-          label={unplaced ? "Clipboard: new text from the session" : "Clipboard"}
-          open={panel === "clipboard"}
-          marked={unplaced}
-          disabled={!live}
-          onToggle={toggle("clipboard")}
-          testid="clipboard"
-        >
-          <ClipboardPanel display={display} copied={copied} terminal={!vnc} onSent={toSession} />
-        </Popover>
+        {protocol !== "http" && (
+          <Popover
+            icon="clipboard"
+            label={unplaced ? "Clipboard: new text from the session" : "Clipboard"}
+            open={panel === "clipboard"}
+            marked={unplaced}
+            disabled={!live}
+            onToggle={toggle("clipboard")}
+            testid="clipboard"
+          >
+            <ClipboardPanel display={display} copied={copied} terminal={!vnc} onSent={toSession} />
+          </Popover>
+        )}
+        {props.onReload && (
+          <button type="button" class="tool" data-testid="reload-pages" onClick={props.onReload} aria-label="Reload the page" title="Reload the page">
+            <Icon name="reload" size={18} />
+          </button>
+        )}
+        {props.onOpen && (
+          <button type="button" class="tool" data-testid="open-pages" onClick={props.onOpen} aria-label="Open in a tab of its own" title="Open in a tab of its own">
+            <Icon name="tab" size={18} />
+          </button>
+        )}
         {vnc && (
           <Popover icon="keyboard" label="Special keys" open={panel === "keys"} disabled={!live} onToggle={toggle("keys")} testid="keys">
             <KeysMenu

@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { streamUrl, type Api } from "../api/client";
 import { asProblem, type Problem } from "../api/problem";
-import { isEnded } from "../api/types";
+import { isEnded, type Ticket } from "../api/types";
 import { newSessionId } from "../launch/id";
 import type { Router } from "../router";
 import type { Console } from "../store/console";
@@ -103,7 +103,7 @@ export function ViewerPage({ id, api, model, router }: ViewerPageProps): JSX.Ele
   useEffect(() => {
     if (!running || !protocol) return;
     const opened = new Link({
-      address: async () => streamUrl(window.location, id, (await api.ticket(id)).ticket),
+      address: async () => addressOf(id, await api.ticket(id)),
       async open(address, onLive) {
         const target = screen.current;
         if (!target) throw new Error("The page has no place for the session.");
@@ -193,6 +193,11 @@ export function ViewerPage({ id, api, model, router }: ViewerPageProps): JSX.Ele
   }, [name]);
 
   const phase = useMemo(() => judgePhase({ session, launch, missing, problem, link, unwoken, away }), [session, launch, missing, problem, link, unwoken, away]);
+  const reload = (): void => {
+    display.current?.close();
+    // The link has noticed by then, and waits.
+    setTimeout(() => current.current?.retryNow());
+  };
   const home = (): void => router.home();
   const again = (): void => {
     const template = session?.template ?? launch?.request.template;
@@ -225,6 +230,7 @@ export function ViewerPage({ id, api, model, router }: ViewerPageProps): JSX.Ele
         onBack={home}
         {...(session && !isEnded(session.state) && session.state !== "terminating" ? { onStop: () => setStopping(true) } : {})}
         onFullscreen={() => toggleFullscreen(root.current)}
+        {...(protocol === "http" && running ? { onReload: reload, onOpen: () => openTab(api.ticket(id)) } : {})}
       />
       <main class="screen" data-testid="viewer" aria-label={`Screen of ${name}`}>
         <div ref={screen} class={`screen-target ${protocol ?? ""}`} data-testid={protocol === "terminal" ? "terminal" : undefined} />
@@ -240,9 +246,15 @@ export function ViewerPage({ id, api, model, router }: ViewerPageProps): JSX.Ele
   );
 }
 
+/** Where a ticket leads: to the session's pages, or its stream. */
+function addressOf(id: string, ticket: Ticket): string {
+  return ticket.url ?? streamUrl(window.location, id, ticket.ticket);
+}
+
 /** Loads what a protocol needs only when a session speaks it. */
 async function loadDisplay(protocol: string): Promise<(options: DisplayOptions) => Display> {
   if (protocol === "terminal") return (await import("./terminal")).openTerminal;
+  if (protocol === "http") return (await import("./pages")).openPages;
   return (await import("./vnc")).openVnc;
 }
 
@@ -254,6 +266,17 @@ async function syncClipboard(display: Display, wanted: boolean): Promise<void> {
   if (!wanted || !document.hasFocus() || (await readPermission()) !== "granted") return;
   const text = await readClipboard();
   if (text !== undefined) display.paste(text);
+}
+
+/** Opens a session's pages in a tab of their own, which has to be there before the ticket is. */
+function openTab(ticket: Promise<Ticket>): void {
+  const tab = window.open("about:blank", "_blank");
+  if (!tab) return;
+  tab.opener = null;
+  void ticket.then(
+    ({ url }) => (url ? tab.location.replace(url) : tab.close()),
+    () => tab.close(),
+  );
 }
 
 function toggleFullscreen(root: HTMLElement | null): void {
