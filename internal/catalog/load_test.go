@@ -54,6 +54,9 @@ func TestBuiltin(t *testing.T) {
 	}
 	protocols := map[string]models.Protocol{}
 	for _, template := range templates {
+		if template.Spec.Process == nil {
+			continue
+		}
 		protocols[template.Metadata.Name] = template.Spec.Protocol
 		for _, need := range template.Spec.Process.Needs {
 			if !strings.HasPrefix(need.Install, "apt-get install ") {
@@ -73,6 +76,52 @@ func TestBuiltin(t *testing.T) {
 	}
 	if !reflect.DeepEqual(protocols, want) {
 		t.Errorf("the built-in templates are %v, want %v", protocols, want)
+	}
+}
+
+// Templates of images say all that an agent has to know of each.
+func TestBuiltinImages(t *testing.T) {
+	templates, err := catalog.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, template := range templates {
+		name, spec := template.Metadata.Name, template.Spec
+		if spec.Process != nil {
+			continue
+		}
+		names[name] = true
+		if !reflect.DeepEqual(spec.Platforms, []string{models.PlatformDocker, models.PlatformKubernetes}) {
+			t.Errorf("%s runs on %v", name, spec.Platforms)
+		}
+		registry, _, _ := strings.Cut(spec.BaseImage, "/")
+		if tag := spec.BaseImage[strings.LastIndex(spec.BaseImage, "/"):]; !strings.Contains(registry, ".") || !strings.Contains(tag, ":") {
+			t.Errorf("%s has the image %s; name its registry and a tag", name, spec.BaseImage)
+		}
+		port := spec.VNC.Port
+		if spec.HTTP != nil {
+			port = spec.HTTP.Port
+			if spec.HTTP.TLS != (port == 6901) || (spec.HTTP.Password == "") == spec.HTTP.TLS {
+				t.Errorf("%s serves on %d as %+v", name, port, spec.HTTP)
+			}
+		}
+		if port == 0 || spec.Container == nil || spec.Container.Home == "" || spec.Container.ShmSize == "" {
+			t.Errorf("%s lacks a port, a home or the size of its shared memory: %+v", name, spec)
+		}
+		if spec.DefaultResources.CPU == "" || spec.DefaultResources.Memory == "" || spec.Icon == "" || spec.Description == "" {
+			t.Errorf("%s has no limits, icon or description", name)
+		}
+		for _, variable := range spec.Env {
+			if variable.Name == "PUID" && spec.Container.Home != "/config" {
+				t.Errorf("%s keeps homes in %s, and images of LinuxServer in /config", name, spec.Container.Home)
+			}
+		}
+	}
+	for _, name := range []string{"webtop", "firefox", "chromium", "kasm-desktop", "kasm-firefox", "kasm-chrome", "code-server", "code-server-linuxserver", "jupyter", "vnc-desktop"} {
+		if !names[name] {
+			t.Errorf("there is no template %s", name)
+		}
 	}
 }
 

@@ -100,13 +100,30 @@ func hasLine(text string, words ...string) bool {
 	for line := range strings.Lines(text) {
 		found := true
 		for _, word := range words {
-			found = found && strings.Contains(" "+line, " "+word+" ")
+			found = found && strings.Contains(" "+line, " "+word)
 		}
 		if found {
 			return true
 		}
 	}
 	return false
+}
+
+// Without an agent that has an engine, templates of images say so.
+func TestImagesWithoutAnEngine(t *testing.T) {
+	env := serve(t)
+	connectAgent(t, env["STREAMSPACE_SERVER"], "edge", strings.TrimSpace(must(t, env, "agents", "key", "edge")))
+	if list := must(t, env, "templates", "list"); !hasLine(list, "webtop", "http", "built-in", "no: no online agent is of platform docker or kubernetes\n") {
+		t.Errorf("listed\n%s", list)
+	}
+	status, _, said := run(t, env, "session", "launch", "webtop")
+	if status != 1 || !strings.Contains(said, "edge") || !strings.Contains(said, "docker") {
+		t.Errorf("status %d: %s", status, said)
+	}
+	out := must(t, env, "session", "launch", "webtop", "--explain")
+	if !strings.Contains(out, "edge") || !strings.Contains(out, "docker") {
+		t.Errorf("explained as\n%s", out)
+	}
 }
 
 // Of several templates, of which one is wrong, none is applied.

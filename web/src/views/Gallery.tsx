@@ -25,7 +25,7 @@ export function Gallery({ model, launch }: GalleryProps): JSX.Element {
       )}
       {templates && templates.length > 0 && (
         <ul class="gallery" role="list">
-          {templates.map((template) => (
+          {availableFirst(templates).map((template) => (
             <TemplateCard key={template.name} template={template} launch={launch} name={() => setNaming(template)} />
           ))}
         </ul>
@@ -42,6 +42,10 @@ export function Gallery({ model, launch }: GalleryProps): JSX.Element {
       )}
     </section>
   );
+}
+
+function availableFirst(templates: readonly Template[]): Template[] {
+  return [...templates].sort((a, b) => Number(b.available) - Number(a.available));
 }
 
 interface TemplateCardProps {
