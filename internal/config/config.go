@@ -124,14 +124,25 @@ type Up struct {
 	Server
 	// MaxSessions limits the sessions at one time; 0 is no limit.
 	MaxSessions int
-	// Region, HomeStore, Labels and Allocatable are the local agent's.
+	// Docker is DockerAuto, DockerOff, or the address of the Docker engine that runs
+	// sessions as containers beside those that are programs.
+	Docker string
+	// Region, HomeStore, Labels and Allocatable are the local agents'; HomeStore is
+	// of programs alone.
 	Region, HomeStore   string
 	Labels, Allocatable map[string]string
 }
 
+// The values of Up.Docker that are no addresses.
+const (
+	// DockerAuto looks for an engine on this machine.
+	DockerAuto = "auto"
+	DockerOff  = "off"
+)
+
 // NewUp gives the defaults.
 func NewUp() Up {
-	up := Up{Server: NewServer()}
+	up := Up{Server: NewServer(), Docker: DockerAuto}
 	up.Log.Level = "warn" // people watch this one; the login link should stay in sight
 	return up
 }
@@ -142,9 +153,20 @@ func (u Up) AgentKeyFile() string { return filepath.Join(u.DataDir, "agent.key")
 // AgentDir is where the local agent keeps its journal and its sessions.
 func (u Up) AgentDir() string { return filepath.Join(u.DataDir, "agent") }
 
+// DockerAgentKeyFile and DockerAgentDir are the same of the agent that runs
+// containers.
+func (u Up) DockerAgentKeyFile() string { return filepath.Join(u.DataDir, "agent-docker.key") }
+
+// DockerAgentDir is described with DockerAgentKeyFile.
+func (u Up) DockerAgentDir() string { return filepath.Join(u.DataDir, "agent-docker") }
+
 // Validate says what is wrong and which flag to change.
 func (u Up) Validate() error {
-	return errors.Join(u.Server.Validate(), within("max-sessions", u.MaxSessions, 0, 100_000))
+	var dockerErr error
+	if u.Docker != DockerAuto && u.Docker != DockerOff && !strings.Contains(u.Docker, "://") {
+		dockerErr = fmt.Errorf("--docker must be %s, %s, or like unix:///run/docker.sock, not %q", DockerAuto, DockerOff, u.Docker)
+	}
+	return errors.Join(u.Server.Validate(), dockerErr, within("max-sessions", u.MaxSessions, 0, 100_000))
 }
 
 // Agent configures an agent that runs alone.
@@ -161,6 +183,9 @@ type Agent struct {
 	// Platform is what sessions are: process or docker. DockerHost is the engine's
 	// address for docker; empty is what DOCKER_HOST says, or else the usual socket.
 	Platform, DockerHost string
+	// ContainersOf is whose containers its containers say that they are; empty is
+	// ID. It has no flag.
+	ContainersOf string
 	// DockerConfig is the directory of the file with credentials for registries;
 	// empty is what DOCKER_CONFIG says, or else .docker in the user's home.
 	DockerConfig string

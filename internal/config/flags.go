@@ -26,6 +26,7 @@ func (s *Server) Bind(flags *pflag.FlagSet) {
 func (u *Up) Bind(flags *pflag.FlagSet) {
 	u.Server.Bind(flags)
 	flags.IntVar(&u.MaxSessions, "max-sessions", u.MaxSessions, "most sessions at one time on this machine; 0 is no limit")
+	flags.StringVar(&u.Docker, "docker", u.Docker, "the Docker engine whose containers can be sessions, too: auto looks for one on this machine, off does not, or its address")
 	flags.StringVar(&u.Region, "region", u.Region, "region of this machine")
 	bindHomeStore(flags, &u.HomeStore)
 	bindPlacement(flags, &u.Labels, &u.Allocatable)

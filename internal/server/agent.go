@@ -1,9 +1,11 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/url"
 	"path/filepath"
@@ -67,9 +69,18 @@ func newDriver(configuration config.Agent, logger *slog.Logger) (driver.Driver, 
 	if configuration.Platform == models.PlatformDocker {
 		ctx, cancel := context.WithTimeout(context.Background(), engineWithin)
 		defer cancel()
-		return docker.New(ctx, docker.Config{AgentID: configuration.ID, Host: configuration.DockerHost, ConfigDir: configuration.DockerConfig, Logger: logger})
+		return docker.New(ctx, docker.Config{AgentID: cmp.Or(configuration.ContainersOf, configuration.ID), Host: configuration.DockerHost, ConfigDir: configuration.DockerConfig, Logger: logger})
 	}
 	return process.New(process.Config{Dir: configuration.DataDir, Logger: logger})
+}
+
+// close gives back what the agent has, once it has ended.
+func (m *machineAgent) close() error {
+	err := m.lock.release()
+	if sessions, closes := m.driver.(io.Closer); closes {
+		err = errors.Join(err, sessions.Close())
+	}
+	return err
 }
 
 // sessions counts what runs.
@@ -101,5 +112,5 @@ func RunAgent(ctx context.Context, configuration config.Agent, version string, s
 	if count, countErr := running.sessions(context.WithoutCancel(ctx)); countErr == nil {
 		tellRemaining(streams.Err, count, "the agent")
 	}
-	return errors.Join(err, running.lock.release())
+	return errors.Join(err, running.close())
 }

@@ -23,7 +23,8 @@ const (
 	loginPath = "/login"
 )
 
-// Up runs the control plane and an agent in one process until ctx ends. Once
+// Up runs the control plane and an agent in one process until ctx ends, and
+// another agent if there is a Docker engine. Once
 // everything is ready it prints a login link, alone on the last line. It starts
 // the agent after the server and stops it first, so that the server records
 // what the agent still has to say. Sessions go on without both.
@@ -57,20 +58,22 @@ func (s *Server) runWithAgent(ctx context.Context, configuration config.Up, vers
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- local.Run(running) }()
-	err = s.serveWithAgent(ctx, local, ended, streams)
+	boxed := s.startContainers(running, configuration, version, logger)
+	err = s.serveWithAgent(ctx, local, boxed, ended, streams)
 	stop()
+	<-boxed.ended
 	if agentErr, open := <-ended; open && !errors.Is(agentErr, context.Canceled) {
 		err = errors.Join(err, agentErr)
 	}
 	if count, countErr := local.sessions(context.WithoutCancel(ctx)); countErr == nil {
-		tellRemaining(streams.Err, count, "streamspace up")
+		tellRemaining(streams.Err, count+boxed.sessions(context.WithoutCancel(ctx)), "streamspace up")
 	}
-	return errors.Join(err, local.lock.release())
+	return errors.Join(err, local.close(), boxed.close())
 }
 
 // serveWithAgent waits for the agent, prints the link, and waits for the end.
 // When the agent has ended by itself it closes ended.
-func (s *Server) serveWithAgent(ctx context.Context, local *machineAgent, ended chan error, streams Streams) error {
+func (s *Server) serveWithAgent(ctx context.Context, local *machineAgent, boxed *containers, ended chan error, streams Streams) error {
 	tooLate := time.NewTimer(connectWithin)
 	defer tooLate.Stop()
 	agentEnded := func(err error) error {
@@ -88,7 +91,13 @@ func (s *Server) serveWithAgent(ctx context.Context, local *machineAgent, ended 
 	case <-tooLate.C:
 		return fmt.Errorf("the local agent did not connect to %s within %v; --log-level info shows why", s.URL(), connectWithin)
 	}
-	if err := s.greet(ctx, local, streams); err != nil {
+	var found string
+	select {
+	case found = <-boxed.found:
+	case <-ctx.Done():
+		return nil
+	}
+	if err := s.greet(ctx, local, boxed, found, streams); err != nil {
 		return err
 	}
 	select {
@@ -103,7 +112,7 @@ func (s *Server) serveWithAgent(ctx context.Context, local *machineAgent, ended 
 
 // greet says that all is ready. The login link is the last line and alone on
 // it, so that programs find it.
-func (s *Server) greet(ctx context.Context, local *machineAgent, streams Streams) error {
+func (s *Server) greet(ctx context.Context, local *machineAgent, boxed *containers, found string, streams Streams) error {
 	warnExposed(s, streams.Err)
 	secret, expires, err := s.auth.NewLoginLink(ctx, s.admin.ID)
 	if err != nil {
@@ -113,6 +122,7 @@ func (s *Server) greet(ctx context.Context, local *machineAgent, streams Streams
 	if err != nil {
 		return err
 	}
+	count += boxed.sessions(ctx)
 	adopted := ""
 	switch {
 	case count == 1:
@@ -122,9 +132,12 @@ func (s *Server) greet(ctx context.Context, local *machineAgent, streams Streams
 	}
 	link := s.PublicURL().JoinPath(loginPath)
 	link.RawQuery = url.Values{"token": {secret}}.Encode()
-	_, err = fmt.Fprintf(streams.Out, "StreamSpace is ready at %s.%s Ctrl-C stops it.\n"+
+	if found != "" {
+		found += "\n"
+	}
+	_, err = fmt.Fprintf(streams.Out, "StreamSpace is ready at %s.%s Ctrl-C stops it.\n%s"+
 		"Open this link once, within %v, to sign in; `streamspace session open` makes more:\n\n%s\n",
-		s.PublicURL(), adopted, time.Until(expires).Round(time.Minute), link)
+		s.PublicURL(), adopted, found, time.Until(expires).Round(time.Minute), link)
 	if err != nil {
 		return fmt.Errorf("print the login link: %w", err)
 	}

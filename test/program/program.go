@@ -175,7 +175,7 @@ func StartUp(t *testing.T, dataDir, listen string, args ...string) *Up {
 		listen = "127.0.0.1:0"
 	}
 	Reap(t, dataDir)
-	p := Start(t, nil, append([]string{"up", "--data-dir", dataDir, "--listen", listen, "--log-level", "info"}, args...)...)
+	p := Start(t, nil, append([]string{"up", "--data-dir", dataDir, "--listen", listen, "--log-level", "info", "--docker", "off"}, args...)...)
 	login := p.Line("/login?token=")
 	parsed, err := url.Parse(login)
 	if err != nil {

@@ -164,7 +164,7 @@ func (w *world) onlineAfter(epoch int64) {
 // startUp starts control plane and agent in one process.
 func (w *world) startUp() {
 	w.t.Helper()
-	args := []string{"up", "--data-dir", w.dataDir, "--listen", w.listen, "--templates", w.templates(), "--log-level", "info"}
+	args := []string{"up", "--data-dir", w.dataDir, "--listen", w.listen, "--templates", w.templates(), "--log-level", "info", "--docker", "off"}
 	w.server = program.StartBinary(w.t, w.binary, w.faults.env(), args...)
 	w.server.Line("/login?token=")
 }

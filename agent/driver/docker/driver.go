@@ -71,6 +71,9 @@ type Driver struct {
 	// wants both takes the session's first.
 	sessions, homes *turns.Turns
 
+	// network is held by starts, and wholly by who removes the network.
+	network sync.RWMutex
+
 	mu        sync.Mutex
 	watched   bool
 	terminals map[string]*shared
@@ -93,20 +96,43 @@ func New(ctx context.Context, config Config) (*Driver, error) {
 			*field = otherwise
 		}
 	}
+	engine, err := connect(ctx, config.Host)
+	if err != nil {
+		return nil, err
+	}
+	return &Driver{config: config, engine: engine, sessions: turns.New(), homes: turns.New(), terminals: map[string]*shared{}}, nil
+}
+
+// connect finds an engine that answers.
+func connect(ctx context.Context, host string) (*client.Client, error) {
 	options := []client.Opt{client.FromEnv}
-	if config.Host != "" {
-		options = append(options, client.WithHost(config.Host))
+	if host != "" {
+		options = append(options, client.WithHost(host))
 	}
 	engine, err := client.New(options...)
 	if err != nil {
 		return nil, fmt.Errorf("the Docker engine's address: %w", err)
 	}
 	if _, err := engine.Ping(ctx, client.PingOptions{}); err != nil {
+		_ = engine.Close()
 		return nil, &models.Error{Code: models.CodeUnavailable, Retryable: true, Err: err,
 			Message: fmt.Sprintf("the Docker engine at %s does not answer; see that it runs, and that this user may use its socket", engine.DaemonHost())}
 	}
-	return &Driver{config: config, engine: engine, sessions: turns.New(), homes: turns.New(), terminals: map[string]*shared{}}, nil
+	return engine, nil
 }
+
+// Answers tells whether an engine answers at the address, and if not why.
+func Answers(ctx context.Context, host string) error {
+	engine, err := connect(ctx, host)
+	if err != nil {
+		return err
+	}
+	return engine.Close()
+}
+
+// Close gives back connections to the engine. Sessions go on. No other method may
+// be called afterwards.
+func (d *Driver) Close() error { return d.engine.Close() }
 
 // Platform implements driver.Driver.
 func (d *Driver) Platform() string { return models.PlatformDocker }
@@ -194,7 +220,7 @@ func (d *Driver) Inventory(ctx context.Context) ([]driver.Runtime, error) {
 	}
 	var runtimes []driver.Runtime
 	for _, one := range all {
-		if one.State == container.StateExited || one.State == container.StateDead {
+		if over(one.State) {
 			continue // their ends are told
 		}
 		found, err := d.inspect(ctx, one.ID)

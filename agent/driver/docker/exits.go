@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -16,6 +17,10 @@ import (
 
 // watchAgain is the pause before the engine is listened to again.
 const watchAgain = time.Second
+
+// unknown is the exit status that an engine gives containers that are gone when it
+// starts.
+const unknown = 255
 
 // Exits implements driver.Driver. The engine's events say when a container has
 // ended; those that ended while nobody listened are looked for whenever that
@@ -57,9 +62,9 @@ func (d *Driver) watch(ctx context.Context, exits chan<- driver.Exit) error {
 	defer telling.Wait()
 	defer cancel()
 	failed := make(chan error, 1)
-	tell := func(id string) {
+	tell := func(id string, heard bool) {
 		telling.Go(func() {
-			if err := d.tell(ctx, id, exits); err != nil {
+			if err := d.tell(ctx, id, heard, exits); err != nil {
 				select {
 				case failed <- err:
 				default: // one is enough for all to be looked at again
@@ -77,14 +82,14 @@ func (d *Driver) watch(ctx context.Context, exits chan<- driver.Exit) error {
 	for _, one := range all {
 		if one.State == container.StateExited || one.State == container.StateDead {
 			listed[one.ID] = true
-			tell(one.ID)
+			tell(one.ID, false)
 		}
 	}
 	for {
 		select {
 		case event := <-events.Messages:
 			if !listed[event.Actor.ID] {
-				tell(event.Actor.ID)
+				tell(event.Actor.ID, true)
 			}
 		case err := <-failed:
 			return err
@@ -96,9 +101,10 @@ func (d *Driver) watch(ctx context.Context, exits chan<- driver.Exit) error {
 	}
 }
 
-// tell delivers the end of a container, unless it was stopped or never came up:
+// tell delivers the end of a container, which was heard of when it came or found
+// afterwards, unless it was stopped or never came up:
 // whoever did that has its session's turn until it is gone.
-func (d *Driver) tell(ctx context.Context, id string, exits chan<- driver.Exit) error {
+func (d *Driver) tell(ctx context.Context, id string, heard bool, exits chan<- driver.Exit) error {
 	found, err := d.inspect(ctx, id)
 	if models.CodeOf(err) == models.CodeSessionNotRunning {
 		return nil
@@ -119,8 +125,17 @@ func (d *Driver) tell(ctx context.Context, id string, exits chan<- driver.Exit) 
 	if err != nil || found.State.Status != container.StateExited && found.State.Status != container.StateDead {
 		return err
 	}
+	exit := end(found)
+	if !heard && !found.State.OOMKilled && (found.State.ExitCode == 128+int(syscall.SIGKILL) || found.State.ExitCode == unknown) {
+		exit.Lost, exit.Reason = true, "the session's container was ended while the agent did not hear the Docker engine, as when that or the machine is restarted"
+	}
+	if !exit.Clean && !exit.Lost {
+		if words := d.lastWords(ctx, found); words != "" {
+			exit.Reason += ". Its last words: " + words
+		}
+	}
 	select {
-	case exits <- end(found):
+	case exits <- exit:
 	case <-ctx.Done():
 		return ctx.Err() // it is told again to the next caller
 	}
@@ -132,7 +147,11 @@ func (d *Driver) tell(ctx context.Context, id string, exits chan<- driver.Exit) 
 		return err
 	}
 	defer release()
-	return d.remove(ctx, id, labels)
+	if err := d.remove(ctx, id, labels); err != nil {
+		return err
+	}
+	d.leaveNetwork(ctx)
+	return nil
 }
 
 // end says how a container has ended.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
 	"github.com/streamspace/streamspace/agent/driver"
@@ -17,6 +18,12 @@ func (d *Driver) homeOf(spec driver.Spec) string {
 		return name("home", d.config.AgentID, spec.User, spec.Template.Metadata.Name)
 	}
 	return name("scratch", d.config.AgentID, strconv.FormatInt(spec.Generation, 10), spec.SessionID)
+}
+
+// over tells that a container in the state uses nothing any more, though it may
+// still be there.
+func over(state container.ContainerState) bool {
+	return state == container.StateExited || state == container.StateDead || state == container.StateRemoving
 }
 
 // takeHome makes the session's home if it is not there. A persistent one that
@@ -39,7 +46,7 @@ func (d *Driver) takeHome(ctx context.Context, spec driver.Spec) (release func()
 			return nil, err
 		}
 		for _, one := range all {
-			if other := one.Labels[labelSession]; one.Labels[labelHome] == home && other != spec.SessionID {
+			if other := one.Labels[labelSession]; one.Labels[labelHome] == home && other != spec.SessionID && !over(one.State) {
 				return nil, &models.Error{Code: models.CodeUnavailable, Retryable: true,
 					Message: "the persistent home of this user and template is in use by session " + other + "; stop that one first"}
 			}

@@ -35,6 +35,7 @@ import (
 
 	"github.com/streamspace/streamspace/agent/driver"
 	"github.com/streamspace/streamspace/agent/driver/docker"
+	"github.com/streamspace/streamspace/agent/driver/docker/enginetest"
 	"github.com/streamspace/streamspace/models"
 )
 
@@ -164,10 +165,10 @@ func runnable(t *testing.T) v1.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := newArchive()
-	files.file("bin/busybox", busybox)
-	files.link("bin/sh", "busybox")
-	content, err := files.close()
+	files := enginetest.NewArchive()
+	files.File("bin/busybox", busybox)
+	files.Link("bin/sh", "busybox")
+	content, err := files.Close()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -99,6 +99,8 @@ func (d *Driver) launch(ctx context.Context, spec driver.Spec) (driver.Runtime, 
 	if err := d.haveImage(ctx, spec); err != nil {
 		return driver.Runtime{}, err
 	}
+	d.network.RLock()
+	defer d.network.RUnlock()
 	if err := d.haveNetwork(ctx); err != nil {
 		return driver.Runtime{}, err
 	}
@@ -224,7 +226,11 @@ func (d *Driver) ready(ctx context.Context, found container.InspectResponse) err
 			return err
 		}
 		if _, alive := d.runtime(now); !alive {
-			return models.Errorf(models.CodeCommandFailed, "%s before its stream was there", end(now).Reason)
+			reason := end(now).Reason + " before its stream was there"
+			if words := d.lastWords(ctx, now); words != "" {
+				reason += ". Its last words: " + words
+			}
+			return models.Errorf(models.CodeCommandFailed, "%s", reason)
 		}
 		select {
 		case <-tick.C:
@@ -280,6 +286,21 @@ func (d *Driver) tidy(ctx context.Context, spec driver.Spec) {
 
 // networkName names the network that the agent's sessions are on.
 func (d *Driver) networkName() string { return name("network", d.config.AgentID) }
+
+// leaveNetwork removes the network with the last session. What is in the way of
+// that, a start above all, is in the right: the next end tries again.
+func (d *Driver) leaveNetwork(ctx context.Context) {
+	if !d.network.TryLock() {
+		return
+	}
+	defer d.network.Unlock()
+	if all, err := d.containers(ctx); err != nil || len(all) > 0 {
+		return
+	}
+	if _, err := d.engine.NetworkRemove(ctx, d.networkName(), client.NetworkRemoveOptions{}); err != nil && !missing(err) {
+		d.config.Logger.Warn("the sessions' network stays", "error", err)
+	}
+}
 
 // haveNetwork makes the network on which sessions do not reach each other.
 func (d *Driver) haveNetwork(ctx context.Context) error {

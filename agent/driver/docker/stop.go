@@ -16,7 +16,11 @@ func (d *Driver) Stop(ctx context.Context, ref driver.Ref) error {
 		return err
 	}
 	defer release()
-	return d.stopUpTo(ctx, ref)
+	if err := d.stopUpTo(ctx, ref); err != nil {
+		return err
+	}
+	d.leaveNetwork(ctx)
+	return nil
 }
 
 // stopUpTo ends the session's containers of a generation and of those before.
