@@ -6,9 +6,13 @@ package webapp
 import (
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -28,6 +32,8 @@ type App struct {
 	// Prefix is below which path all its pages are, without a slash at the end, as
 	// an app has it that is told so.
 	Prefix string
+	// Home is the directory in which it keeps its last guest's name; empty keeps none.
+	Home string
 	// Asked counts questions for its health, Held requests that wait.
 	Asked, Held atomic.Int64
 }
@@ -68,7 +74,20 @@ func (a *App) home(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("X-Frame-Options", "DENY") // as many apps say, that know nothing of who shows them
-	_, _ = fmt.Fprintf(w, string(page), a.Name, greeted)
+	_, _ = fmt.Fprintf(w, string(page), a.Name, greeted, a.guest())
+}
+
+func (a *App) guestBook() string { return filepath.Join(a.Home, "guest") }
+
+func (a *App) guest() string {
+	if a.Home == "" {
+		return ""
+	}
+	name, err := os.ReadFile(a.guestBook())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err.Error()
+	}
+	return string(name)
 }
 
 // health is bad at first.
@@ -167,6 +186,12 @@ func (a *App) answer(w http.ResponseWriter, r *http.Request) {
 
 // greet remembers a name in a cookie, and leads back.
 func (a *App) greet(w http.ResponseWriter, r *http.Request) {
+	if a.Home != "" {
+		if err := os.WriteFile(a.guestBook(), []byte(r.FormValue("name")), 0o600); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+	}
 	http.SetCookie(w, &http.Cookie{Name: "greeted", Value: r.FormValue("name"), Path: "/", HttpOnly: true})
 	w.Header().Set("Location", a.Prefix+"/")
 	w.WriteHeader(http.StatusSeeOther)

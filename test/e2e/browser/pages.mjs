@@ -63,6 +63,20 @@ await play(async (context) => {
   if (String(got.cookie).includes("streamspace")) throw new Error(`it has the cookie ${got.cookie}`);
   if (!own && (got.storage === "number" || !String(got.worker).startsWith("refused"))) throw new Error(`it is of an origin: ${JSON.stringify(got)}`);
 
+  // It sleeps, and knows its guest when it is awake again.
+  if (process.env.SLEEPS) {
+    await shows(page, "guest", "Ada");
+    await page.goto(new URL("/", page.url()).href);
+    const row = page.getByTestId(`session-row-${session}`);
+    await row.getByTestId("hibernate-session").click();
+    await until("it sleeps", async () => (await row.innerText()).includes("Asleep"));
+    await ask("asleep");
+    await row.getByTestId("open-session").click();
+    await live(page);
+    await works(page, session);
+    await shows(page, "guest", "Ada");
+  }
+
   // In a tab of its own it works as well.
   await bar(page);
   const [tab] = await Promise.all([context.waitForEvent("page"), page.getByTestId("open-pages").click()]);

@@ -19,7 +19,8 @@ func main() {
 	}
 	listener, err := net.Listen(network, address)
 	if err == nil {
-		err = http.Serve(listener, &webapp.App{Name: os.Getenv("STREAMSPACE_SESSION"), Prefix: strings.TrimSuffix(os.Getenv("PREFIX"), "/")})
+		err = http.Serve(listener, &webapp.App{Name: os.Getenv("STREAMSPACE_SESSION"), Prefix: strings.TrimSuffix(os.Getenv("PREFIX"), "/"),
+			Home: os.Getenv("HOME")})
 	}
 	_, _ = fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)
