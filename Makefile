@@ -10,6 +10,9 @@ FUZZTIME ?= 30s
 SEEDS ?= 1000
 FIRST_SEED ?= 1
 
+# The packages whose tests run a Kubernetes.
+NEED_KUBE := /agent/driver/kubernetes$$|/test/kube$$
+
 CONSOLE := internal/console/dist/index.html
 CONSOLE_SOURCES := $(shell find web -path web/node_modules -prune -o -type f -print)
 
@@ -41,10 +44,17 @@ $(CONSOLE): web/node_modules $(CONSOLE_SOURCES)
 test: ## Install what the tests need, build, and run all tests
 	scripts/install-deps --test
 	$(MAKE) build
+	mkdir -p bin && { $(MAKE) --no-print-directory kube >bin/kube.log 2>&1 & } # while other tests run
 	cd web && npm run --silent check && npm run --silent test
-	$(GO) test -race -timeout 20m ./...
+	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -Ev '$(NEED_KUBE)')
 	$(GO) test -count=1 ./tunnel # what carries streams, which race builds leave out
 	cd bench && $(GO) test -timeout 10m ./...
+	$(MAKE) kube
+	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -E '$(NEED_KUBE)')
+
+.PHONY: kube
+kube: ## Build the Kubernetes that tests run; about 10 minutes the first time
+	scripts/build-kube
 
 .PHONY: e2e
 e2e: ## Drive the real program with a real browser

@@ -44,6 +44,7 @@ var imports = []layer{
 	{"agent/driver/terminal", nil},
 	{"agent/driver/process/...", []string{"agent/driver", "agent/driver/health", "agent/driver/terminal", "agent/driver/turns", "models", "wire"}},
 	{"agent/driver/docker/...", []string{"agent/driver", "agent/driver/health", "agent/driver/terminal", "agent/driver/turns", "models"}},
+	{"agent/driver/kubernetes/...", []string{"agent/driver", "agent/driver/health", "agent/driver/terminal", "agent/driver/turns", "models"}},
 	{"agent", []string{"agent/driver", "models", "tunnel", "wire"}},
 	{"client", []string{"models"}},
 	{"internal/config", nil},
@@ -53,7 +54,7 @@ var imports = []layer{
 	{"internal/cli", []string{"client", "internal/catalog", "internal/config", "models"}},
 	{"internal/api", []string{"db", "internal/auth", "internal/catalog", "models", "services", "tunnel", "tunnel/proxy", "websocket", "wire"}},
 	{"internal/server", []string{
-		"agent", "agent/driver", "agent/driver/docker", "agent/driver/process", "db", "internal/api", "internal/auth", "internal/catalog",
+		"agent", "agent/driver", "agent/driver/docker", "agent/driver/kubernetes", "agent/driver/process", "db", "internal/api", "internal/auth", "internal/catalog",
 		"internal/config", "internal/console", "models", "services", "tunnel", "websocket", "wire",
 	}},
 	{"cmd/streamspace", []string{"agent/driver/process", "internal/cli", "internal/config", "internal/server"}},

@@ -56,6 +56,8 @@ type TemplateSpec struct {
 	OnLost OnLost `json:"onLost,omitempty" yaml:"onLost"`
 	// Container is how platforms with containers run the image.
 	Container *ContainerSpec `json:"container,omitempty" yaml:"container"`
+	// Kubernetes is what a pod has besides.
+	Kubernetes *KubernetesSpec `json:"kubernetes,omitempty" yaml:"kubernetes"`
 	// Process is what the process platform runs.
 	Process *ProcessSpec `json:"process,omitempty" yaml:"process"`
 }

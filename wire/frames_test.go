@@ -28,6 +28,9 @@ func toAgent() []golden {
 			IdleTimeout: "30m", MaxDuration: "8h", OnLimit: models.OnLimitHibernate, OnLost: models.OnLostRestart,
 			Container: &models.ContainerSpec{Command: []string{"desk", "--full"}, Home: "/config", ShmSize: "1Gi", ReadOnlyRoot: true,
 				PullPolicy: models.PullAlways},
+			Kubernetes: &models.KubernetesSpec{NodeSelector: map[string]string{"disk": "ssd"},
+				Tolerations:      []models.Toleration{{Key: "gpu", Operator: "Equal", Value: "yes", Effect: "NoSchedule"}},
+				RuntimeClassName: "gvisor", ImagePullSecrets: []string{"registry"}, GPUResource: "amd.com/gpu", HomeSize: "20Gi", RunAsUser: 1001, RunAsRoot: true},
 			HTTP: &models.HTTP{Port: 6901, TLS: true, Path: "/lab", HealthPath: "/health", Username: "kasm_user", Password: "$(VNC_PW)", PrefixEnv: "SUBFOLDER"},
 			Process: &models.ProcessSpec{
 				Command: []string{"icewm"}, Geometry: "1280x800",

@@ -226,6 +226,14 @@ spec:
     shmSize: 1Gi
     readOnlyRoot: true
     pullPolicy: always
+  kubernetes:
+    nodeSelector: {disk: ssd}
+    tolerations: [{key: gpu, operator: Equal, value: "yes", effect: NoSchedule}]
+    runtimeClassName: gvisor
+    imagePullSecrets: [registry]
+    gpuResource: amd.com/gpu
+    homeSize: 20Gi
+    runAsUser: 1001
   process:
     geometry: 1024x768
     needs:
@@ -256,6 +264,9 @@ func TestEveryFieldIsRead(t *testing.T) {
 			VNC:              models.VNC{Enabled: true, Port: 5900, Protocol: "rfb"}, PersistentHome: true,
 			IdleTimeout: "30m", MaxDuration: "8h", OnLimit: models.OnLimitHibernate, OnLost: models.OnLostRecreate,
 			Container: &models.ContainerSpec{Command: []string{"desk", "--full"}, Home: "/config", ShmSize: "1Gi", ReadOnlyRoot: true, PullPolicy: models.PullAlways},
+			Kubernetes: &models.KubernetesSpec{NodeSelector: map[string]string{"disk": "ssd"},
+				Tolerations:      []models.Toleration{{Key: "gpu", Operator: "Equal", Value: "yes", Effect: "NoSchedule"}},
+				RuntimeClassName: "gvisor", ImagePullSecrets: []string{"registry"}, GPUResource: "amd.com/gpu", HomeSize: "20Gi", RunAsUser: 1001},
 			Process: &models.ProcessSpec{
 				Geometry: "1024x768", Command: []string{"sh", "-c", "echo one\necho two\n"},
 				Needs: []models.Need{
@@ -268,10 +279,21 @@ func TestEveryFieldIsRead(t *testing.T) {
 	if !reflect.DeepEqual(templates[0], want) {
 		t.Errorf("read    %+v\nwritten %+v", templates[0], want)
 	}
-	templates[0].Spec.HTTP = readHTTP(t) // which no template with a screen has
+	templates[0].Spec.Kubernetes.RunAsRoot = readRoot(t) // which nothing with a user of its own has
+	templates[0].Spec.HTTP = readHTTP(t)                 // which no template with a screen has
 	if empty := emptyFields(reflect.ValueOf(templates[0]), ""); len(empty) > 0 {
 		t.Errorf("this test leaves out %v", empty)
 	}
+}
+
+// readRoot reads a template whose pods begin as root.
+func readRoot(t *testing.T) bool {
+	t.Helper()
+	templates, problems := catalog.Load(write(t, map[string]string{"root.yaml": good + "  kubernetes: {runAsRoot: true}\n"}))
+	if len(problems) != 0 || len(templates) != 1 {
+		t.Fatalf("Load gives %v, %v", templates, problems)
+	}
+	return templates[0].Spec.Kubernetes.RunAsRoot
 }
 
 // readHTTP reads a template that serves pages, with a key of every field of that.
@@ -304,6 +326,11 @@ func emptyFields(value reflect.Value, path string) []string {
 			empty = append(empty, emptyFields(value.Field(i), path+"."+value.Type().Field(i).Name)...)
 		}
 		return empty
+	case reflect.Map:
+		if value.Len() == 0 {
+			return []string{path}
+		}
+		return nil
 	case reflect.Slice:
 		if value.Len() == 0 {
 			return []string{path}

@@ -82,6 +82,8 @@ func (r *reader) value(node ast.Node, into reflect.Value, field string) {
 		r.mapping(node, into, field)
 	case reflect.Slice:
 		r.list(node, into, field)
+	case reflect.Map:
+		r.pairs(node, into, field)
 	default:
 		r.scalar(node, into, field)
 	}
@@ -109,6 +111,25 @@ func (r *reader) mapping(node ast.Node, into reflect.Value, field string) {
 		}
 		r.lines[part] = r.lineOf(key)
 		r.value(entries.Value(), into.Field(index), part)
+	}
+}
+
+// pairs reads keys of any name, with a value of text each.
+func (r *reader) pairs(node ast.Node, into reflect.Value, field string) {
+	mapping, isMapping := node.(ast.MapNode)
+	if !isMapping {
+		r.wrong(field, "must be keys with values")
+		return
+	}
+	into.Set(reflect.MakeMap(into.Type()))
+	for entries := mapping.MapRange(); entries.Next(); {
+		name, one := reflect.ValueOf(entries.Key().GetToken().Value), reflect.New(into.Type().Elem()).Elem()
+		if into.MapIndex(name).IsValid() {
+			r.wrong(field, "has %q twice", name)
+			continue
+		}
+		r.value(entries.Value(), one, field)
+		into.SetMapIndex(name, one)
 	}
 }
 

@@ -76,7 +76,8 @@ func TestTheSchemaRefusesMistakes(t *testing.T) {
 		"anchor", "tag", // of YAML, which are gone in what a schema sees
 		"short duration", "long duration", // it would have to calculate
 		"variable twice", "port twice", "need twice", // one part of items only
-		"nameless command", // of one item only
+		"nameless command",                                                             // of one item only
+		"node selector's key", "toleration of what", "toleration's value", "two users", // what Kubernetes asks of several parts
 	}
 	schema := compiled(t)
 	for name, test := range mistakes() {

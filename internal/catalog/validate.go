@@ -86,6 +86,9 @@ func (r *reader) check(template models.Template) {
 	if spec.Container != nil {
 		r.container(*spec.Container)
 	}
+	if spec.Kubernetes != nil {
+		r.kubernetes(*spec.Kubernetes)
+	}
 }
 
 func (r *reader) container(container models.ContainerSpec) {

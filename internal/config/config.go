@@ -180,12 +180,15 @@ type Agent struct {
 	Key, KeyFile string
 	// DataDir holds the journal and the sessions.
 	DataDir string
-	// Platform is what sessions are: process or docker. DockerHost is the engine's
-	// address for docker; empty is what DOCKER_HOST says, or else the usual socket.
+	// Platform is what sessions are: process, docker or kubernetes. DockerHost is the
+	// engine's address for docker; empty is what DOCKER_HOST says, or else the usual
+	// socket.
 	Platform, DockerHost string
 	// ContainersOf is whose containers its containers say that they are; empty is
 	// ID. It has no flag.
 	ContainersOf string
+	// Kubernetes is for that platform.
+	Kubernetes Kubernetes
 	// DockerConfig is the directory of the file with credentials for registries;
 	// empty is what DOCKER_CONFIG says, or else .docker in the user's home.
 	DockerConfig string
@@ -205,18 +208,35 @@ type Agent struct {
 
 // The platforms of agents.
 const (
-	platformProcess = "process"
-	platformDocker  = "docker"
+	platformProcess    = "process"
+	platformDocker     = "docker"
+	platformKubernetes = "kubernetes"
 )
+
+// Kubernetes configures an agent whose sessions are pods.
+type Kubernetes struct {
+	// Kubeconfig is the file that says where the cluster is. Empty is the cluster
+	// that the agent runs in, or else the usual file.
+	Kubeconfig string
+	// Namespace is where the pods are; that of the agent's own, or of the file.
+	Namespace string
+	// StorageClass is of persistent homes, the cluster's default one if empty, and
+	// HomeSize how much each holds.
+	StorageClass, HomeSize string
+	// Replica names this agent among several of one id, of which one works. Empty is
+	// an agent that is alone.
+	Replica string
+}
 
 // NewAgent gives the defaults.
 func NewAgent() Agent {
 	return Agent{
-		Server:   defaultServer,
-		ID:       hostID(),
-		DataDir:  filepath.Join(DefaultDataDir(os.LookupEnv), "agent"),
-		Platform: platformProcess,
-		Log:      Log{Level: "info", Format: "text"},
+		Server:     defaultServer,
+		ID:         hostID(),
+		DataDir:    filepath.Join(DefaultDataDir(os.LookupEnv), "agent"),
+		Platform:   platformProcess,
+		Kubernetes: Kubernetes{HomeSize: "10Gi"},
+		Log:        Log{Level: "info", Format: "text"},
 	}
 }
 
@@ -289,8 +309,8 @@ func required(flag, value string) error {
 }
 
 func platform(value string) error {
-	if value != platformProcess && value != platformDocker {
-		return fmt.Errorf("--platform must be %s or %s, not %q", platformProcess, platformDocker, value)
+	if value != platformProcess && value != platformDocker && value != platformKubernetes {
+		return fmt.Errorf("--platform must be %s, %s or %s, not %q", platformProcess, platformDocker, platformKubernetes, value)
 	}
 	return nil
 }

@@ -14,13 +14,18 @@ import (
 	"github.com/streamspace/streamspace/agent"
 	"github.com/streamspace/streamspace/agent/driver"
 	"github.com/streamspace/streamspace/agent/driver/docker"
+	"github.com/streamspace/streamspace/agent/driver/kubernetes"
 	"github.com/streamspace/streamspace/agent/driver/process"
 	"github.com/streamspace/streamspace/internal/config"
 	"github.com/streamspace/streamspace/models"
 )
 
-// engineWithin bounds the wait for a Docker engine's first answer.
-const engineWithin = 10 * time.Second
+// The bounds of the wait for a Docker engine's first answer, and of that until
+// what there is in a cluster has been seen.
+const (
+	engineWithin  = 10 * time.Second
+	clusterWithin = time.Minute
+)
 
 // machineAgent is an agent that runs sessions on this machine.
 type machineAgent struct {
@@ -66,7 +71,12 @@ func newMachineAgent(configuration config.Agent, server *url.URL, key, version s
 
 // newDriver makes the driver of the agent's platform.
 func newDriver(configuration config.Agent, logger *slog.Logger) (driver.Driver, error) {
-	if configuration.Platform == models.PlatformDocker {
+	switch configuration.Platform {
+	case models.PlatformKubernetes:
+		ctx, cancel := context.WithTimeout(context.Background(), clusterWithin)
+		defer cancel()
+		return kubernetes.New(ctx, clusterOf(configuration, logger))
+	case models.PlatformDocker:
 		ctx, cancel := context.WithTimeout(context.Background(), engineWithin)
 		defer cancel()
 		return docker.New(ctx, docker.Config{AgentID: cmp.Or(configuration.ContainersOf, configuration.ID), Host: configuration.DockerHost, ConfigDir: configuration.DockerConfig, Logger: logger})
@@ -89,8 +99,8 @@ func (m *machineAgent) sessions(ctx context.Context) (int, error) {
 	return len(runtimes), err
 }
 
-// RunAgent runs an agent until ctx ends. Its sessions go on without it. version
-// is told to the control plane.
+// RunAgent runs an agent until ctx ends, or one of several replicas of it. Its
+// sessions go on without it. version is told to the control plane.
 func RunAgent(ctx context.Context, configuration config.Agent, version string, streams Streams) error {
 	key, err := configuration.Secret()
 	if err != nil {
@@ -100,17 +110,38 @@ func RunAgent(ctx context.Context, configuration config.Agent, version string, s
 	if err != nil {
 		return err
 	}
-	running, err := newMachineAgent(configuration, address, key, version, configuration.Log.Logger(streams.Err))
-	if err != nil {
-		return err
+	logger := configuration.Log.Logger(streams.Err)
+	work := func(ctx context.Context) error {
+		running, err := newMachineAgent(configuration, address, key, version, logger)
+		if err != nil {
+			return err
+		}
+		_, _ = fmt.Fprintf(streams.Out, "Agent %s runs sessions on this machine for %s.\n", configuration.ID, address)
+		err = running.Run(ctx)
+		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			err = nil
+		}
+		if count, countErr := running.sessions(context.WithoutCancel(ctx)); countErr == nil {
+			tellRemaining(streams.Err, count, "the agent")
+		}
+		return errors.Join(err, running.close())
 	}
-	_, _ = fmt.Fprintf(streams.Out, "Agent %s runs sessions on this machine for %s.\n", configuration.ID, address)
-	err = running.Run(ctx)
+	if configuration.Platform == models.PlatformKubernetes {
+		kubernetes.Quieten(logger)
+	}
+	if configuration.Platform != models.PlatformKubernetes || configuration.Kubernetes.Replica == "" {
+		return work(ctx)
+	}
+	err = kubernetes.Lead(ctx, clusterOf(configuration, logger), configuration.Kubernetes.Replica, work)
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = nil
 	}
-	if count, countErr := running.sessions(context.WithoutCancel(ctx)); countErr == nil {
-		tellRemaining(streams.Err, count, "the agent")
-	}
-	return errors.Join(err, running.close())
+	return err
+}
+
+// clusterOf configures the driver of platform kubernetes.
+func clusterOf(configuration config.Agent, logger *slog.Logger) kubernetes.Config {
+	wishes := configuration.Kubernetes
+	return kubernetes.Config{AgentID: configuration.ID, Kubeconfig: wishes.Kubeconfig, Namespace: wishes.Namespace,
+		StorageClass: wishes.StorageClass, HomeSize: wishes.HomeSize, Logger: logger}
 }
