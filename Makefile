@@ -32,6 +32,13 @@ deps:
 build: $(CONSOLE) ## Build the whole program at bin/streamspace
 	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/streamspace ./cmd/streamspace
 
+# The binary of images: it needs nothing of the system that it runs on. The
+# console has to be built.
+.PHONY: static-binary
+static-binary:
+	CGO_ENABLED=1 $(GO) build -trimpath -tags osusergo,netgo,sqlite_omit_load_extension \
+		-ldflags "-s -w -linkmode external -extldflags -static -X main.version=$(VERSION)" -o bin/static/streamspace ./cmd/streamspace
+
 web/node_modules: web/package.json web/package-lock.json
 	cd web && npm ci --no-audit --no-fund
 	@touch $@
@@ -51,6 +58,7 @@ test: ## Install what the tests need, build, and run all tests
 	cd bench && $(GO) test -timeout 10m ./...
 	$(MAKE) kube
 	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -E '$(NEED_KUBE)')
+	cd deploy && $(GO) test -timeout 10m ./...
 
 .PHONY: kube
 kube: ## Build the Kubernetes that tests run; about 10 minutes the first time
@@ -85,6 +93,7 @@ fmt-check:
 vet:
 	$(GO) vet ./...
 	cd bench && $(GO) vet ./...
+	cd deploy && $(GO) vet ./...
 
 $(GOLANGCI_LINT):
 	GOBIN=$(CURDIR)/bin/tools $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0

@@ -134,8 +134,8 @@ func parse() ([]source, error) {
 			return err
 		}
 		if entry.IsDir() {
-			if base := entry.Name(); name == "bench" || base == "testdata" || base == "node_modules" || len(base) > 1 && strings.HasPrefix(base, ".") {
-				return filepath.SkipDir // bench is a module of its own
+			if base := entry.Name(); name == "bench" || name == "deploy" || base == "testdata" || base == "node_modules" || len(base) > 1 && strings.HasPrefix(base, ".") {
+				return filepath.SkipDir // bench and deploy are modules of their own
 			}
 			return nil
 		}
