@@ -2,8 +2,10 @@ package deploy_test
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -273,5 +275,35 @@ func TestValuesAreRefused(t *testing.T) {
 		if _, err := render(test.of); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %q", name, err, test.want)
 		}
+	}
+}
+
+// The chart's rights are those that the Kubernetes driver's tests run with.
+func TestTheChartHasTheTestedRights(t *testing.T) {
+	manifest, err := os.ReadFile("kubernetes/agent-rbac.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tested []*rbac.Role
+	documents := yaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(manifest)))
+	for {
+		document, err := documents.Read()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		object, _, err := serializer.NewCodecFactory(scheme.Scheme).UniversalDeserializer().Decode(document, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if role, is := object.(*rbac.Role); is {
+			tested = append(tested, role)
+		}
+	}
+	roles := find[*rbac.Role](objects(t, withAgent()))
+	if len(tested) != 1 || len(roles) != 1 || !reflect.DeepEqual(roles[0].Rules, tested[0].Rules) {
+		t.Errorf("the chart's rules are %+v, and those of kubernetes/agent-rbac.yaml %+v", roles, tested)
 	}
 }

@@ -113,8 +113,8 @@ func TestBuiltinImages(t *testing.T) {
 			t.Errorf("%s has no limits, icon or description", name)
 		}
 		for _, variable := range spec.Env {
-			if variable.Name == "PUID" && spec.Container.Home != "/config" {
-				t.Errorf("%s keeps homes in %s, and images of LinuxServer in /config", name, spec.Container.Home)
+			if variable.Name == "PUID" && (spec.Container.Home != "/config" || spec.Kubernetes == nil || !spec.Kubernetes.RunAsRoot) {
+				t.Errorf("images of LinuxServer keep homes in /config, and begin as root; %s is %+v", name, spec)
 			}
 		}
 	}
