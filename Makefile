@@ -111,7 +111,7 @@ vulncheck: ## Look for known vulnerabilities; needs to reach their database
 bench: bench-launch bench-stream ## Run every benchmark
 
 .PHONY: bench-%
-bench-%: ## Run one benchmark: launch, stream, dispatch, placement or reconcile; QUICK=1 ends within 50 s
+bench-%: ## Run one benchmark: launch, stream, http, dispatch, placement or reconcile; QUICK=1 ends within 50 s
 	scripts/install-deps --bench
 	$(MAKE) build
 	cd bench && $(GO) run . $*

@@ -7,6 +7,7 @@ import (
 	"github.com/streamspace/streamspace/bench/harness"
 	"github.com/streamspace/streamspace/bench/launch"
 	"github.com/streamspace/streamspace/bench/machine"
+	"github.com/streamspace/streamspace/bench/pages"
 	"github.com/streamspace/streamspace/bench/placement"
 	"github.com/streamspace/streamspace/bench/reconcile"
 	"github.com/streamspace/streamspace/bench/stream"
@@ -29,6 +30,8 @@ func benchmarks() []benchmark {
 			nil, []machine.Program{debian("tigervnc-standalone-server"), debian("icewm")}},
 		{"stream", "the way of a stream's bytes, beside websockify", stream.Run,
 			[]string{stream.Bulk, stream.Echo, stream.Open, stream.Slow}, []machine.Program{debian("websockify")}},
+		{"http", "the way of requests to a session that is web pages, beside nginx in front of the same server", pages.Run,
+			[]string{pages.Download, pages.Upload, pages.Requests}, []machine.Program{debian("nginx")}},
 		{"dispatch", "the way of commands to agents and back, beside River, plain SQL and a bare WebSocket server", dispatch.Run,
 			[]string{dispatch.Throughput, dispatch.SQLite, dispatch.Latency, dispatch.Idle, dispatch.Fleet, dispatch.Growth},
 			[]machine.Program{debian("postgresql")}},

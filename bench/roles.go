@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/streamspace/streamspace/bench/dispatch"
+	"github.com/streamspace/streamspace/bench/pages"
 	"github.com/streamspace/streamspace/bench/relay"
 	"github.com/streamspace/streamspace/bench/socketagent"
 	"github.com/streamspace/streamspace/bench/source"
@@ -24,7 +25,7 @@ func find(arguments []string) role {
 	if len(arguments) == 0 {
 		return nil
 	}
-	return map[string]role{"source": serveSource, "relay": serveRelay, "agent": runAgent,
+	return map[string]role{"source": serveSource, "relay": serveRelay, "agent": runAgent, "pages": servePages,
 		"hub": serveHub, "bare": serveBare, "fleet": runFleet}[arguments[0]]
 }
 
@@ -52,6 +53,15 @@ func serveSource(ctx context.Context, arguments []string) error {
 		return err
 	}
 	return source.Serve(ctx, *dir, func() { sayReady() })
+}
+
+func servePages(ctx context.Context, arguments []string) error {
+	flags := flag.NewFlagSet("pages", flag.ContinueOnError)
+	dir := flags.String("dir", "", "directory of the socket")
+	if err := flags.Parse(arguments); err != nil {
+		return err
+	}
+	return pages.Serve(ctx, *dir, func() { sayReady() })
 }
 
 func serveRelay(ctx context.Context, arguments []string) error {

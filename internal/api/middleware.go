@@ -37,6 +37,9 @@ func observed(next http.Handler, logger *slog.Logger, metrics *metrics) http.Han
 			if !begun.long {
 				metrics.request(r.Method, r.Pattern, answer.shown(), elapsed)
 			}
+			if recovered == nil && !logger.Enabled(r.Context(), slog.LevelInfo) {
+				return // what it says costs something
+			}
 			logger.InfoContext(r.Context(), "request",
 				"request", begun.id, "method", r.Method, "path", begun.shownPath(r.URL.Path), "query", redact(r.URL.Query()),
 				"status", answer.shown(), "bytes", answer.bytes, "duration", elapsed,

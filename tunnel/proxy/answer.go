@@ -12,28 +12,45 @@ const sandbox = "sandbox allow-scripts allow-forms allow-modals allow-popups all
 
 // never are headers by which a session would decide for more than its own
 // pages: for all of the site, or for who may show it.
-func never() []string {
-	return []string{
-		"Alt-Svc", "Clear-Site-Data", "Nel", "Public-Key-Pins", "Report-To", "Reporting-Endpoints", "Strict-Transport-Security",
-		"X-Frame-Options", "Expect-Ct", "Set-Login", "X-Accel-Redirect", "X-Sendfile",
-	}
+var never = map[string]bool{
+	"Alt-Svc":                   true,
+	"Clear-Site-Data":           true,
+	"Nel":                       true,
+	"Public-Key-Pins":           true,
+	"Report-To":                 true,
+	"Reporting-Endpoints":       true,
+	"Strict-Transport-Security": true,
+	"X-Frame-Options":           true,
+	"Expect-Ct":                 true,
+	"Set-Login":                 true,
+	"X-Accel-Redirect":          true,
+	"X-Sendfile":                true,
 }
 
 // neverShared are headers that mean nothing, or harm, where the console is too.
-func neverShared() []string {
-	return []string{
-		"Service-Worker-Allowed", "Www-Authenticate", "Referrer-Policy", "Origin-Agent-Cluster",
-		"Cross-Origin-Opener-Policy", "Cross-Origin-Embedder-Policy", "Cross-Origin-Resource-Policy",
-		"Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Access-Control-Allow-Methods", "Access-Control-Allow-Headers",
-		"Access-Control-Expose-Headers", "Access-Control-Max-Age",
-	}
+var neverShared = map[string]bool{
+	"Service-Worker-Allowed":           true,
+	"Www-Authenticate":                 true,
+	"Referrer-Policy":                  true,
+	"Origin-Agent-Cluster":             true,
+	"Cross-Origin-Opener-Policy":       true,
+	"Cross-Origin-Embedder-Policy":     true,
+	"Cross-Origin-Resource-Policy":     true,
+	"Access-Control-Allow-Origin":      true,
+	"Access-Control-Allow-Credentials": true,
+	"Access-Control-Allow-Methods":     true,
+	"Access-Control-Allow-Headers":     true,
+	"Access-Control-Expose-Headers":    true,
+	"Access-Control-Max-Age":           true,
 }
 
 // answer makes of a session's answer what the browser gets.
 func (p Place) answer(answer *http.Response) {
 	header := answer.Header
-	for _, name := range never() {
-		header.Del(name)
+	for name := range header {
+		if never[name] || p.Shared && neverShared[name] {
+			delete(header, name)
+		}
 	}
 	for _, name := range []string{"Location", "Content-Location"} {
 		if given := header.Get(name); given != "" {
@@ -49,9 +66,6 @@ func (p Place) answer(answer *http.Response) {
 	p.policies(header)
 	if !p.Shared {
 		return
-	}
-	for _, name := range neverShared() {
-		header.Del(name)
 	}
 	header.Add("Content-Security-Policy", sandbox)
 	// The prefix is what lets one in.

@@ -7,6 +7,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -29,12 +30,15 @@ const (
 
 const (
 	// idleConns are how many connections to a session are kept for later requests:
-	// what a browser uses at once, twice.
-	idleConns = 12
+	// what some browsers use at once, which have six each for a site.
+	idleConns = 32
 	// buffer is the size of what is passed on at once, in bytes.
 	buffer = 64 << 10
 	// maxHeader bounds the header of a session's answer.
 	maxHeader = 256 << 10
+	// passOnWithin bounds how long a piece of an answer whose size is known may wait
+	// for the next one. Others, such as events, go on at once.
+	passOnWithin = 10 * time.Millisecond
 	// continueWithin is how long an upload waits for leave to begin.
 	continueWithin = time.Second
 )
@@ -72,6 +76,7 @@ type Proxy struct {
 	broker  Broker
 	options Options
 	buffers *buffers
+	log     *log.Logger
 
 	mu    sync.Mutex
 	pools map[string]*pool
@@ -88,7 +93,7 @@ func New(broker Broker, options Options) *Proxy {
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Proxy{broker: broker, options: options, buffers: newBuffers(), pools: map[string]*pool{}}
+	return &Proxy{broker: broker, options: options, buffers: newBuffers(), log: slog.NewLogLogger(options.Logger.Handler(), slog.LevelDebug), pools: map[string]*pool{}}
 }
 
 // Serve passes a request on to the session and its answer back, neither of
@@ -107,12 +112,11 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, session Session, p
 	defer done()
 	through := httputil.ReverseProxy{
 		Transport: transport, BufferPool: p.buffers,
-		// An event that the session has sent is not to wait for the next one.
-		FlushInterval:  -1,
+		FlushInterval:  passOnWithin,
 		Rewrite:        func(passed *httputil.ProxyRequest) { place.request(passed.In, passed.Out, session) },
 		ModifyResponse: func(answer *http.Response) error { place.answer(answer); return nil },
 		ErrorHandler:   func(w http.ResponseWriter, r *http.Request, err error) { p.options.Failed(w, r, told(err)) },
-		ErrorLog:       slog.NewLogLogger(p.options.Logger.Handler(), slog.LevelDebug),
+		ErrorLog:       p.log,
 	}
 	through.ServeHTTP(final{w}, r)
 }
