@@ -354,7 +354,8 @@ func newSessionStop(caller *caller) *cobra.Command {
 }
 
 func newSessionOpen(caller *caller) *cobra.Command {
-	return &cobra.Command{
+	var direct bool
+	command := &cobra.Command{
 		Use: "open ID", Short: "Print a link that signs a browser in and opens the session",
 		Long: "Prints a link that signs a browser in as you, once, and shows the session. Whoever has the link\n" +
 			"can use it, so give it to nobody else.",
@@ -372,6 +373,9 @@ func newSessionOpen(caller *caller) *cobra.Command {
 			if session.State.Terminal() {
 				return fmt.Errorf("session %s is %s: %s", session.ID, session.State, orElse(session.Reason, "it was stopped"))
 			}
+			if direct {
+				return caller.openPages(ctx, api, session.ID)
+			}
 			link, err := api.LoginLink(ctx)
 			if err != nil {
 				return caller.explain(ctx, err)
@@ -387,6 +391,21 @@ func newSessionOpen(caller *caller) *cobra.Command {
 			return caller.show(link, func(w io.Writer) error { return line(w, link.URL) })
 		},
 	}
+	command.Flags().BoolVar(&direct, "direct", false, "for a session that is web pages: a link to these themselves, once and within a minute, and not to the console")
+	config.Describe(command.Flags())
+	return command
+}
+
+// openPages prints where a ticket opens the session's pages.
+func (c *caller) openPages(ctx context.Context, api *client.Client, id string) error {
+	ticket, err := api.Ticket(ctx, id)
+	if err != nil {
+		return c.explain(ctx, err)
+	}
+	if ticket.URL == "" {
+		return fmt.Errorf("session %s has no pages of its own; leave --direct out", id)
+	}
+	return c.show(ticket, func(w io.Writer) error { return line(w, ticket.URL) })
 }
 
 // await follows the session until done says so, and gives it as it then is.
