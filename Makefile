@@ -11,7 +11,7 @@ SEEDS ?= 1000
 FIRST_SEED ?= 1
 
 # The packages whose tests run a Kubernetes.
-NEED_KUBE := /agent/driver/kubernetes$$|/test/kube$$
+NEED_KUBE := /agent/driver/kubernetes$$|/test/kube$$|/test/e2e$$
 
 CONSOLE := internal/console/dist/index.html
 CONSOLE_SOURCES := $(shell find web -path web/node_modules -prune -o -type f -print)
@@ -111,10 +111,12 @@ vulncheck: ## Look for known vulnerabilities; needs to reach their database
 bench: bench-launch bench-stream ## Run every benchmark
 
 .PHONY: bench-%
-bench-%: ## Run one benchmark: launch, stream, http, dispatch, placement or reconcile; QUICK=1 ends within 50 s
+bench-%: ## Run one benchmark: launch, stream, http, dispatch, placement, reconcile or kubernetes; QUICK=1 ends within 50 s
 	scripts/install-deps --bench
 	$(MAKE) build
 	cd bench && $(GO) run . $*
+
+bench-kubernetes: kube
 
 .PHONY: sim
 sim: ## Run the simulation: SEEDS of them, from FIRST_SEED on

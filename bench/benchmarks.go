@@ -5,6 +5,7 @@ import (
 
 	"github.com/streamspace/streamspace/bench/dispatch"
 	"github.com/streamspace/streamspace/bench/harness"
+	"github.com/streamspace/streamspace/bench/kubernetes"
 	"github.com/streamspace/streamspace/bench/launch"
 	"github.com/streamspace/streamspace/bench/machine"
 	"github.com/streamspace/streamspace/bench/pages"
@@ -39,6 +40,8 @@ func benchmarks() []benchmark {
 			[]string{placement.Decisions, placement.Balance, placement.Durable, placement.Select}, []machine.Program{debian("postgresql")}},
 		{"reconcile", "one look at all sessions for those that are stuck, in a large table beside a small one", reconcile.Run,
 			nil, []machine.Program{debian("postgresql")}},
+		{"kubernetes", "the time from the wish for a session in a pod to its first byte, beside kubectl run", kubernetes.Run,
+			nil, []machine.Program{debian("containerd")}},
 	}
 }
 
