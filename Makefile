@@ -68,6 +68,7 @@ kube: ## Build the Kubernetes that tests run; about 10 minutes the first time
 e2e: ## Drive the real program with a real browser
 	scripts/install-deps --test
 	$(MAKE) build
+	$(MAKE) kube
 	$(GO) test -count=1 -v -timeout 15m ./test/e2e/...
 
 .PHONY: robustness
