@@ -15,7 +15,7 @@ import (
 // of its agent.
 type pool struct {
 	target    tunnel.Target
-	transport *http.Transport
+	transport *asker
 	// requests are under way; used is when the last one ended. The proxy's lock
 	// guards both.
 	requests int
@@ -23,7 +23,7 @@ type pool struct {
 }
 
 // enter gives the session's connections for one request, whose end done tells.
-func (p *Proxy) enter(session Session) (transport *http.Transport, done func(), err error) {
+func (p *Proxy) enter(session Session) (transport http.RoundTripper, done func(), err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	one := p.pools[session.Target.SessionID]
@@ -66,16 +66,14 @@ func (p *Proxy) clear() {
 	}
 }
 
-func (p *Proxy) transport(session Session) *http.Transport {
+func (p *Proxy) transport(session Session) *asker {
 	target := session.Target
 	// Whatever a request names, this is where it goes.
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return p.broker.Open(ctx, target) }
-	protocols := &http.Protocols{}
-	protocols.SetHTTP1(true) // an upgrade exists there alone
-	return &http.Transport{
-		DialContext: dial,
-		DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			conn, err := dial(ctx, network, address)
+	open := func(ctx context.Context) (net.Conn, error) { return p.broker.Open(ctx, target) }
+	dial := open
+	if session.TLS {
+		dial = func(ctx context.Context) (net.Conn, error) {
+			conn, err := open(ctx)
 			if err != nil {
 				return nil, err
 			}
@@ -87,10 +85,15 @@ func (p *Proxy) transport(session Session) *http.Transport {
 				return nil, err
 			}
 			return secured, nil
-		},
-		Protocols: protocols, DisableCompression: true,
+		}
+	}
+	connect := func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }
+	protocols := &http.Protocols{}
+	protocols.SetHTTP1(true) // an upgrade exists there alone
+	return &asker{dial: dial, idle: p.options.Idle, other: &http.Transport{
+		DialContext: connect, DialTLSContext: connect, Protocols: protocols, DisableCompression: true,
 		MaxIdleConns: idleConns, MaxIdleConnsPerHost: idleConns, IdleConnTimeout: p.options.Idle,
 		ReadBufferSize: buffer, WriteBufferSize: buffer, MaxResponseHeaderBytes: maxHeader,
 		ExpectContinueTimeout: continueWithin,
-	}
+	}}
 }

@@ -252,3 +252,93 @@ func TestOnlyTheSessionIsReached(t *testing.T) {
 		}
 	}
 }
+
+// script is a session that answers each request as told, on one connection after
+// the other, and closes where the answers end.
+func (w *world) script(connections ...[]string) {
+	w.t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for _, answers := range connections {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			requests := bufio.NewReader(conn)
+			for _, answer := range answers {
+				if request, err := http.ReadRequest(requests); err == nil {
+					_, _ = io.Copy(io.Discard, request.Body)
+					_, _ = io.WriteString(conn, answer)
+				}
+			}
+			_ = conn.Close()
+		}
+	}()
+	w.mu.Lock()
+	w.app1 = listener.Addr().String()
+	w.mu.Unlock()
+}
+
+func ok(body string) string {
+	return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+}
+
+// A session may close a connection that nobody uses, and whoever asks next does
+// not notice.
+func TestAConnectionThatTheSessionHasClosedIsReplaced(t *testing.T) {
+	w := newWorld(t, proxy.Options{})
+	w.script([]string{ok("one")}, []string{"HTTP/1.1 102 Processing\r\n\r\n" + ok("two"), ok("three")})
+	for _, want := range []string{"one", "two", "three"} {
+		if said := w.text(w.do(http.MethodGet, "/", nil)); said != want {
+			t.Errorf("it says %q, want %q", said, want)
+		}
+	}
+	if opened := len(w.targets()); opened != 2 {
+		t.Errorf("it took %d tunnels", opened)
+	}
+}
+
+// What a session sends unasked is not taken for the answer to a later request.
+func TestAnswersThatNobodyAskedForAreDropped(t *testing.T) {
+	w := newWorld(t, proxy.Options{})
+	w.script([]string{ok("one") + ok("smuggled")}, []string{ok("two")})
+	for _, want := range []string{"one", "two"} {
+		if said := w.text(w.do(http.MethodGet, "/", nil)); said != want {
+			t.Errorf("it says %q, want %q", said, want)
+		}
+	}
+}
+
+func TestAnswersThatAreNoneAreRefused(t *testing.T) {
+	endless := "HTTP/1.1 200 OK\r\n" + strings.Repeat("X-Filler: "+strings.Repeat("x", 1000)+"\r\n", 1000)
+	for name, answer := range map[string]string{
+		"a header without end": endless, "another protocol": "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
+		"half a header": "HTTP/1.1 200 OK\r\nContent-Le",
+	} {
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			w := newWorld(t, proxy.Options{})
+			w.script([]string{answer})
+			if said := w.text(w.do(method, "/", nil)); said != string(models.CodeTunnelFailed)+"\n" {
+				t.Errorf("%s: %s says %.100q", name, method, said)
+			}
+		}
+	}
+}
+
+func TestConnectionsThatNobodyUsesAreClosed(t *testing.T) {
+	w := newWorld(t, proxy.Options{Idle: 20 * time.Millisecond})
+	_ = w.text(w.do(http.MethodGet, "/name", nil))
+	w.eventually("the connection is closed", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		_, err := w.conns[0].Write(nil)
+		return err != nil
+	})
+	if said := w.text(w.do(http.MethodGet, "/name", nil)); !strings.HasPrefix(said, "pages of desk") || len(w.targets()) != 2 {
+		t.Errorf("then the app says %q, by %d tunnels", said, len(w.targets()))
+	}
+}
