@@ -314,9 +314,9 @@ func TestAnswersThatNobodyAskedForAreDropped(t *testing.T) {
 }
 
 func TestAnswersThatAreNoneAreRefused(t *testing.T) {
-	endless := "HTTP/1.1 200 OK\r\n" + strings.Repeat("X-Filler: "+strings.Repeat("x", 1000)+"\r\n", 1000)
+	endless := "HTTP/1.1 200 OK\r\n" + strings.Repeat("X-Filler: "+strings.Repeat("x", 1000)+"\r\n", 1000) + "Content-Length: 0\r\n\r\n"
 	for name, answer := range map[string]string{
-		"a header without end": endless, "another protocol": "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
+		"a header without end": endless, "another protocol": "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n" + ok("x"),
 		"half a header": "HTTP/1.1 200 OK\r\nContent-Le",
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
