@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/streamspace/streamspace/bench/dispatch"
+	"github.com/streamspace/streamspace/bench/docker"
 	"github.com/streamspace/streamspace/bench/harness"
 	"github.com/streamspace/streamspace/bench/kubernetes"
 	"github.com/streamspace/streamspace/bench/launch"
@@ -42,6 +43,8 @@ func benchmarks() []benchmark {
 			nil, []machine.Program{debian("postgresql")}},
 		{"kubernetes", "the time from the wish for a session in a pod to its first byte, beside kubectl run", kubernetes.Run,
 			nil, []machine.Program{debian("containerd")}},
+		{"docker", "the time from the wish for a session to its first byte when sessions are containers, beside docker run", docker.Run,
+			nil, []machine.Program{debian("docker.io")}},
 	}
 }
 

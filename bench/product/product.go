@@ -3,6 +3,7 @@
 package product
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -40,6 +41,8 @@ type Options struct {
 	URL string
 	// In changes where the process runs, e.g. the network namespace.
 	In func(processes.Command) processes.Command
+	// Docker is the engine that `up` uses besides; none by default.
+	Docker string
 	// HTTP makes the client's requests; by default a client of its own.
 	HTTP *http.Client
 }
@@ -62,6 +65,9 @@ func start(ctx context.Context, owner *processes.Owner, options Options, command
 	}
 	run := processes.Command{Path: options.Program,
 		Arguments: []string{command, "--data-dir", options.DataDir, "--listen", options.Listen, "--log-level", "warn"}}
+	if command == "up" {
+		run.Arguments = append(run.Arguments, "--docker", cmp.Or(options.Docker, "off"))
+	}
 	if options.In != nil {
 		run = options.In(run)
 	}
