@@ -36,6 +36,9 @@ const (
 	DefaultStopGrace   = 5 * time.Second
 )
 
+// closeWithin bounds Close.
+const closeWithin = 5 * time.Second
+
 // tidyWithin bounds the removal of what a start or a session leaves behind.
 const tidyWithin = time.Minute
 
@@ -73,6 +76,8 @@ type Driver struct {
 
 	// network is held by starts, and wholly by who removes the network.
 	network sync.RWMutex
+	// ended has a token when a session has ended.
+	ended chan struct{}
 
 	mu        sync.Mutex
 	watched   bool
@@ -100,7 +105,7 @@ func New(ctx context.Context, config Config) (*Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Driver{config: config, engine: engine, sessions: turns.New(), homes: turns.New(), terminals: map[string]*shared{}}, nil
+	return &Driver{config: config, engine: engine, sessions: turns.New(), homes: turns.New(), ended: make(chan struct{}, 1), terminals: map[string]*shared{}}, nil
 }
 
 // connect finds an engine that answers.
@@ -130,9 +135,14 @@ func Answers(ctx context.Context, host string) error {
 	return engine.Close()
 }
 
-// Close gives back connections to the engine. Sessions go on. No other method may
-// be called afterwards.
-func (d *Driver) Close() error { return d.engine.Close() }
+// Close removes the network if no session is on it, and gives back connections to
+// the engine. Sessions go on. No other method may be called afterwards.
+func (d *Driver) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
+	defer cancel()
+	d.leaveNetwork(ctx)
+	return d.engine.Close()
+}
 
 // Platform implements driver.Driver.
 func (d *Driver) Platform() string { return models.PlatformDocker }

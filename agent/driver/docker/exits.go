@@ -78,6 +78,8 @@ func (d *Driver) watch(ctx context.Context, exits chan<- driver.Exit) error {
 	if err != nil {
 		return err
 	}
+	idle := time.NewTimer(networkFor)
+	defer idle.Stop()
 	listed := map[string]bool{} // which may be heard of besides
 	for _, one := range all {
 		if one.State == container.StateExited || one.State == container.StateDead {
@@ -91,6 +93,10 @@ func (d *Driver) watch(ctx context.Context, exits chan<- driver.Exit) error {
 			if !listed[event.Actor.ID] {
 				tell(event.Actor.ID, true)
 			}
+		case <-d.ended:
+			idle.Reset(networkFor)
+		case <-idle.C:
+			d.leaveNetwork(ctx)
 		case err := <-failed:
 			return err
 		case err := <-events.Err:
@@ -150,7 +156,7 @@ func (d *Driver) tell(ctx context.Context, id string, heard bool, exits chan<- d
 	if err := d.remove(ctx, id, labels); err != nil {
 		return err
 	}
-	d.leaveNetwork(ctx)
+	d.noteEnd()
 	return nil
 }
 

@@ -62,3 +62,21 @@ func (d *Driver) takeHome(ctx context.Context, spec driver.Spec) (release func()
 	}
 	return turn, nil
 }
+
+// removeHomes removes homes that were made for the session alone, up to ref's
+// generation, and have no container: its agent was killed between the two.
+func (d *Driver) removeHomes(ctx context.Context, ref driver.Ref) error {
+	found, err := d.engine.VolumeList(ctx, client.VolumeListOptions{Filters: d.mine()})
+	if err != nil {
+		return unreachable("list homes", err)
+	}
+	for _, one := range found.Items {
+		if home := refOf(one.Labels); home.SessionID != ref.SessionID || home.Generation > ref.Generation {
+			continue
+		}
+		if _, err := d.engine.VolumeRemove(ctx, one.Name, client.VolumeRemoveOptions{Force: true}); err != nil && !missing(err) {
+			return unreachable("remove a home", err)
+		}
+	}
+	return nil
+}

@@ -287,7 +287,19 @@ func (d *Driver) tidy(ctx context.Context, spec driver.Spec) {
 // networkName names the network that the agent's sessions are on.
 func (d *Driver) networkName() string { return name("network", d.config.AgentID) }
 
-// leaveNetwork removes the network with the last session. What is in the way of
+// networkFor is how long a network is kept that no session is on any more: making
+// one takes a tenth of a second, and who ends a session may launch the next.
+const networkFor = 10 * time.Second
+
+// noteEnd tells that a session has ended, so that the network may be of no use.
+func (d *Driver) noteEnd() {
+	select {
+	case d.ended <- struct{}{}:
+	default: // that is known
+	}
+}
+
+// leaveNetwork removes the network unless a session is on it. What is in the way of
 // that, a start above all, is in the right: the next end tries again.
 func (d *Driver) leaveNetwork(ctx context.Context) {
 	if !d.network.TryLock() {

@@ -19,7 +19,10 @@ func (d *Driver) Stop(ctx context.Context, ref driver.Ref) error {
 	if err := d.stopUpTo(ctx, ref); err != nil {
 		return err
 	}
-	d.leaveNetwork(ctx)
+	if err := d.removeHomes(ctx, ref); err != nil {
+		return err
+	}
+	d.noteEnd()
 	return nil
 }
 

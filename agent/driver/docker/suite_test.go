@@ -59,17 +59,19 @@ func (e *engine) world(t *testing.T) drivertest.World {
 	agentID := fmt.Sprint("agent-", time.Now().UnixNano())
 	filters := make(client.Filters).Add("label", "io.streamspace.agent="+agentID)
 	t.Cleanup(func() { e.clear(t, filters) })
+	open := func(t *testing.T, host string) driver.Driver {
+		t.Helper()
+		opened, err := docker.New(t.Context(), docker.Config{AgentID: agentID, Host: host, StopGrace: time.Second,
+			Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return opened
+	}
 	return drivertest.World{
-		Open: func(t *testing.T) driver.Driver {
-			t.Helper()
-			opened, err := docker.New(t.Context(), docker.Config{AgentID: agentID, Host: e.host, StopGrace: time.Second,
-				Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return opened
-		},
-		Left: func(t *testing.T, sessionID string) []string { return e.left(t, filters, sessionID) },
+		Open:  func(t *testing.T) driver.Driver { return open(t, e.host) },
+		Dying: func(t *testing.T, calls int, lost bool) driver.Driver { return open(t, e.dying(t, calls, lost)) },
+		Left:  func(t *testing.T, sessionID string) []string { return e.left(t, filters, sessionID) },
 		Kill: func(t *testing.T, runtime driver.Runtime) {
 			if _, err := e.client.ContainerKill(t.Context(), runtime.Metadata["container"].(string), client.ContainerKillOptions{Signal: "KILL"}); err != nil {
 				t.Fatal(err)

@@ -18,7 +18,7 @@ const (
 	// within bounds everything that a test waits for, on a busy machine.
 	within = 60 * time.Second
 	// many is how many sessions the suite runs at once.
-	many = 20
+	many = 50
 	// lookEvery is how often a condition is tried again.
 	lookEvery = 10 * time.Millisecond
 )
@@ -42,9 +42,6 @@ type Harness struct {
 	// how often the health was asked for; test/webapp does so. nil where there are
 	// none.
 	Pages func(ref driver.Ref) driver.Spec
-	// Parallel tells that tests of this driver wait most of the time, and may do so
-	// side by side.
-	Parallel bool
 	// LimitsMemory tells that Spec.Resources.Memory is enforced here.
 	LimitsMemory bool
 }
@@ -58,13 +55,16 @@ type World struct {
 	// not, in words: processes, containers, files, sockets. What persistent
 	// homes hold does not count.
 	Left func(t *testing.T, sessionID string) []string
+	// Dying makes a driver that is like one of an agent that is killed in the middle
+	// of something: it reaches its platform so many times, and never again. What it
+	// asks for the last time happens, or, if lost, happens without its hearing of
+	// that. Nil where the platform has no such border; such drivers have tests of
+	// their own.
+	Dying func(t *testing.T, calls int, lost bool) driver.Driver
 	// Kill ends a runtime as no driver would do it: a crash, an impatient
 	// administrator.
 	Kill func(t *testing.T, runtime driver.Runtime)
 }
-
-// ofTheProcess is the test that changes what all tests have in common.
-const ofTheProcess = "nothing of the agent's environment"
 
 // Run runs the suite.
 func Run(t *testing.T, h Harness) {
@@ -85,10 +85,11 @@ func Run(t *testing.T, h Harness) {
 		"a killed runtime is an exit":                    testKilled,
 		"a start that fails leaves nothing":              testBroken,
 		"a start that is cancelled leaves nothing":       testCancelled,
+		"an agent is killed at each step of a start":     testKilledAtEachStep,
 		"a stopped session cannot be dialled":            testDialStopped,
 		"many sessions at once":                          testMany,
 		"two viewers":                                    testTwoViewers,
-		ofTheProcess:                                     testEnvironment,
+		"nothing of the agent's environment":             testEnvironment,
 		"a persistent home is kept":                      testPersistentHome,
 		"a home of any kind is removed":                  testHomeRemoved,
 		"a persistent home is for one session at a time": testHomeInUse,
@@ -99,9 +100,6 @@ func Run(t *testing.T, h Harness) {
 		"memory is limited":                              testMemoryLimit,
 	} {
 		t.Run(name, func(t *testing.T) {
-			if h.Parallel && name != ofTheProcess {
-				t.Parallel()
-			}
 			b := &bench{harness: h, World: h.World(t)}
 			b.driver = b.Open(t)
 			test(t, b)

@@ -120,6 +120,9 @@ func (e *Engine) Resume() error { return e.daemon.Process.Signal(syscall.SIGCONT
 func (e *Engine) Stop() error {
 	var failed []error
 	if e.daemon != nil && e.daemon.Process != nil {
+		if e.answers() {
+			failed = append(failed, e.clear())
+		}
 		if err := e.daemon.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			failed = append(failed, err)
 		}
@@ -134,6 +137,21 @@ func (e *Engine) Stop() error {
 		}
 	}
 	return errors.Join(append(failed, os.RemoveAll(e.dir))...)
+}
+
+// clear removes containers and networks: an engine that ends leaves the latter's
+// bridges on the machine.
+func (e *Engine) clear() error {
+	for _, kind := range [][2]string{{"ps --all --quiet", "rm --force"}, {"network ls --quiet --filter type=custom", "network rm"}} {
+		said, err := e.Docker(strings.Fields(kind[0])...)
+		if err == nil && said != "" {
+			_, err = e.Docker(append(strings.Fields(kind[1]), strings.Fields(said)...)...)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Import makes an image of a root file system as a tar archive. The changes are

@@ -40,7 +40,8 @@ func (e *Engine) ImportShell(ctx context.Context, image string) error {
 // directory.
 func (e *Engine) ImportProgram(ctx context.Context, image, source string) error {
 	path := filepath.Join(e.dir, "program")
-	build := exec.CommandContext(ctx, "go", "build", "-o", path, source)
+	build := exec.CommandContext(ctx, "go", "build", "-o", path, ".")
+	build.Dir = source // which may be in another module than the caller
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if said, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s: %w: %s", source, err, said)
