@@ -42,6 +42,9 @@ type Harness struct {
 	// how often the health was asked for; test/webapp does so. nil where there are
 	// none.
 	Pages func(ref driver.Ref) driver.Spec
+	// Parallel tells that tests of this driver wait most of the time, and may do so
+	// side by side.
+	Parallel bool
 	// LimitsMemory tells that Spec.Resources.Memory is enforced here.
 	LimitsMemory bool
 }
@@ -66,6 +69,9 @@ type World struct {
 	Kill func(t *testing.T, runtime driver.Runtime)
 }
 
+// ofTheProcess is the test that changes what all tests have in common.
+const ofTheProcess = "nothing of the agent's environment"
+
 // Run runs the suite.
 func Run(t *testing.T, h Harness) {
 	for name, test := range map[string]func(*testing.T, *bench){
@@ -89,7 +95,7 @@ func Run(t *testing.T, h Harness) {
 		"a stopped session cannot be dialled":            testDialStopped,
 		"many sessions at once":                          testMany,
 		"two viewers":                                    testTwoViewers,
-		"nothing of the agent's environment":             testEnvironment,
+		ofTheProcess:                                     testEnvironment,
 		"a persistent home is kept":                      testPersistentHome,
 		"a home of any kind is removed":                  testHomeRemoved,
 		"a persistent home is for one session at a time": testHomeInUse,
@@ -100,6 +106,9 @@ func Run(t *testing.T, h Harness) {
 		"memory is limited":                              testMemoryLimit,
 	} {
 		t.Run(name, func(t *testing.T) {
+			if h.Parallel && name != ofTheProcess {
+				t.Parallel()
+			}
 			b := &bench{harness: h, World: h.World(t)}
 			b.driver = b.Open(t)
 			test(t, b)

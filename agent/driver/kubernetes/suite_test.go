@@ -35,7 +35,7 @@ func TestDriver(t *testing.T) {
 			spec.Template.Spec.Container.PullPolicy = models.PullNever
 			return spec, models.CodeImageMissing
 		},
-		LimitsMemory: true,
+		Parallel: true, LimitsMemory: true,
 	})
 }
 
