@@ -76,7 +76,7 @@ func (p place) makeNetwork() error {
 			return err
 		}
 	}
-	return command("nsenter", "--net="+p.namespaceFile(), "sysctl", "-qw", "net.ipv4.ip_forward=1")
+	return command("nsenter", "--net="+p.namespaceFile(), "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
 }
 
 // hierarchies are the roots of the machine's control groups.

@@ -176,6 +176,9 @@ func TestRecords(t *testing.T) {
 	})
 }
 
+// leaseOver is longer than a lease lasts that nobody renews.
+const leaseOver = 9 * time.Second
+
 // Of two replicas one works. The other takes over when it is stopped, at once, and
 // within 15 s when it just is not heard of any more.
 func TestReplicasTakeTurns(t *testing.T) {
@@ -242,6 +245,28 @@ func TestReplicasTakeTurns(t *testing.T) {
 	t.Logf("it took over after %v", took)
 	if took > 15*time.Second {
 		t.Errorf("it took over after %v", took)
+	}
+	// The API is away for longer than the lease lasts, for all: who works goes on.
+	p.StopAPI()
+	select {
+	case <-other.ended:
+		t.Error("without the API nobody works")
+	case <-time.After(leaseOver):
+	}
+	if err := p.StartAPI(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the lease is renewed", func() error {
+		lease, err := leases.Get(limited(t), all.Items[0].Name, meta.GetOptions{})
+		if err == nil && time.Since(lease.Spec.RenewTime.Time) > leaseOver/2 {
+			err = errors.New("it is not yet")
+		}
+		return err
+	})
+	select {
+	case <-other.ended:
+		t.Error("it has ended")
+	default:
 	}
 	other.stop()
 	if err := <-other.over; err != nil && !errors.Is(err, context.Canceled) {

@@ -324,3 +324,36 @@ func eventually(t *testing.T, what string, probe func() error) {
 		<-time.After(20 * time.Millisecond)
 	}
 }
+
+// What a template's text says is what the container gets: Kubernetes' own
+// references in it stand for nothing.
+func TestTextIsLiteral(t *testing.T) {
+	p := newPlace(t, "literal")
+	d := p.open(t, kubernetes.Config{AgentID: "literal"})
+	spec := shell(first("text"), "sh", "-c", `echo "<$TEXT>"; echo '<$(HOME) $$>'; exec sleep 100000`)
+	spec.Template.Spec.Env = []models.EnvVar{{Name: "TEXT", Value: "$(HOME) $$ $HOME $"}}
+	if _, err := d.Start(limited(t), spec); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := d.Dial(limited(t), first("text"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(within)); err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	for buffer := make([]byte, 1024); strings.Count(said.String(), ">") < 2; {
+		n, err := conn.Read(buffer)
+		said.Write(buffer[:n])
+		if err != nil {
+			t.Fatalf("the session says %q: %v", said.String(), err)
+		}
+	}
+	for _, want := range []string{"<$(HOME) $$ $HOME $>", "<$(HOME) $$>"} {
+		if !strings.Contains(said.String(), want) {
+			t.Errorf("the session says %q, without %q", said.String(), want)
+		}
+	}
+}
