@@ -94,6 +94,9 @@ func (t Template) PagePrefix() string {
 	return ""
 }
 
+// HealthPath is where the session itself answers for its health.
+func (t Template) HealthPath() string { return t.PagePrefix() + t.Spec.HTTP.Health() }
+
 // PagesPath is what the addresses of sessions' pages begin with, before the
 // session's id, where they have a prefix.
 const PagesPath = "/s/"

@@ -158,7 +158,7 @@ func (d *Driver) describe(spec driver.Spec) (options client.ContainerCreateOptio
 		if wanted.HTTP == nil || wanted.HTTP.Port == 0 {
 			return options, models.Errorf(models.CodeTemplateInvalid, "the template %q does not say on which port its pages are (spec.http.port)", spec.Template.Metadata.Name)
 		}
-		labels[labelPort], labels[labelHealth] = strconv.Itoa(wanted.HTTP.Port), wanted.HTTP.Health()
+		labels[labelPort], labels[labelHealth] = strconv.Itoa(wanted.HTTP.Port), spec.Template.HealthPath()
 		if wanted.HTTP.TLS {
 			labels[labelTLS] = "true"
 		}

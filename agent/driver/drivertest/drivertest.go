@@ -39,7 +39,8 @@ type Harness struct {
 	Screen func(ref driver.Ref) driver.Spec
 	// Pages describes a session that shows pages: GET /health is answered with 503
 	// three times and well afterwards, GET /name with "pages of ID after N", N being
-	// how often the health was asked for; test/webapp does so. nil where there are
+	// how often the health was asked for, both below the prefix that its variable
+	// PREFIX has, if any; test/webapp does so. nil where there are
 	// none.
 	Pages func(ref driver.Ref) driver.Spec
 	// Parallel tells that tests of this driver wait most of the time, and may do so

@@ -23,7 +23,7 @@ func testPages(t *testing.T, b *bench) {
 	if started.Protocol != models.ProtocolHTTP {
 		t.Errorf("the protocol is %q", started.Protocol)
 	}
-	b.wantPages(t, first("pages"))
+	b.wantPages(t, first("pages"), "")
 	b.reopen(t)
 	if again := b.start(t, b.harness.Pages(first("pages"))); again.StartedAt.Sub(started.StartedAt).Abs() > 0 {
 		t.Errorf("it was started at %v, and again at %v", started.StartedAt, again.StartedAt)
@@ -32,7 +32,7 @@ func testPages(t *testing.T, b *bench) {
 	var asking sync.WaitGroup
 	for range 4 {
 		for _, id := range []string{"pages", "other"} {
-			asking.Go(func() { b.wantPages(t, first(id)) })
+			asking.Go(func() { b.wantPages(t, first(id), "") })
 		}
 	}
 	asking.Wait()
@@ -40,14 +40,22 @@ func testPages(t *testing.T, b *bench) {
 	_, err := b.driver.Dial(limited(t), first("pages"))
 	wantCode(t, err, models.CodeSessionNotRunning)
 	b.wantNothing(t, "pages")
-	b.wantPages(t, first("other"))
+	b.wantPages(t, first("other"), "")
+
+	// One that is told its prefix is healthy below it.
+	below := b.harness.Pages(first("below"))
+	below.Template.Spec.HTTP.PrefixEnv = "PREFIX"
+	below.Template = below.Template.WithPagePrefix("below", "KEY")
+	b.start(t, below)
+	b.wantPages(t, first("below"), below.Template.PagePrefix())
 }
 
-// wantPages checks that the session's own program answers, and was healthy.
-func (b *bench) wantPages(t *testing.T, ref driver.Ref) {
+// wantPages checks that the session's own program answers below the prefix that
+// it has, and was healthy.
+func (b *bench) wantPages(t *testing.T, ref driver.Ref, prefix string) {
 	transport := &http.Transport{DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return b.driver.Dial(ctx, ref) }}
-	request, err := http.NewRequestWithContext(limited(t), http.MethodGet, "http://session.invalid/name", nil)
+	request, err := http.NewRequestWithContext(limited(t), http.MethodGet, "http://session.invalid"+prefix+"/name", nil)
 	if err != nil {
 		t.Error(err)
 		return

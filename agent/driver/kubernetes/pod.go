@@ -85,7 +85,7 @@ func (d *Driver) describe(spec driver.Spec, owner record) (*core.Pod, error) {
 		if port == 0 {
 			return nil, models.Errorf(models.CodeTemplateInvalid, "the template %q does not say on which port its pages are (spec.http.port)", spec.Template.Metadata.Name)
 		}
-		annotations[annotationHealth] = pages.Health()
+		annotations[annotationHealth] = spec.Template.HealthPath()
 		if pages.TLS {
 			annotations[annotationTLS] = "true"
 		}

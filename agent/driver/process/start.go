@@ -100,6 +100,7 @@ func (d *Driver) plan(spec driver.Spec) (runtimedir.Assignment, error) {
 	}
 	if pages := spec.Template.Spec.HTTP; pages != nil {
 		assignment.Pages = *pages
+		assignment.Pages.HealthPath = spec.Template.HealthPath()
 	}
 	if process := spec.Template.Spec.Process; process != nil {
 		assignment.Command = process.Command

@@ -156,7 +156,7 @@ func pages(ref driver.Ref) driver.Spec {
 			while (my $line = <$c>) { last if $line eq "\r\n" }
 			my $text = "pages of $ENV{STREAMSPACE_SESSION} after $asked";
 			my $status = "200 OK";
-			if ($request =~ m{ /health }) { $status = ++$asked <= 3 ? "503 No" : "200 OK" }
+			if ($request =~ m{ ([^ ]*)/health } && ($ENV{PREFIX} // "/") eq "$1/") { $status = ++$asked <= 3 ? "503 No" : "200 OK" }
 			print $c "HTTP/1.1 $status\r\nConnection: close\r\nContent-Length: ", length $text, "\r\n\r\n$text";
 			close $c;
 		}`)
