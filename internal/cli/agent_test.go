@@ -15,7 +15,7 @@ import (
 )
 
 // idleAgent is an agent that does nothing and says that it did. The session
-// named broken fails to start.
+// named broken fails to start, and the one named pulling is about to.
 type idleAgent struct {
 	socket *ws.Conn
 	done   chan struct{}
@@ -89,6 +89,10 @@ func (a *idleAgent) serve(ctx context.Context) {
 func (a *idleAgent) reply(command wire.Command) ([]byte, error) {
 	if command.Action == models.ActionStartSession && (*command.Payload)["sessionId"] == "broken" {
 		return wire.Encode(wire.TypeFailed, wire.Failed{CommandID: command.CommandID, Error: "the disk is full"})
+	}
+	if command.Action == models.ActionStartSession && (*command.Payload)["sessionId"] == "pulling" {
+		return wire.Encode(wire.TypeStatus, wire.Status{SessionID: "pulling", Generation: 1, State: "pending",
+			Progress: &models.Progress{Message: "pulling image desk:1", Percent: 43}})
 	}
 	return wire.Encode(wire.TypeComplete, wire.Complete{CommandID: command.CommandID})
 }

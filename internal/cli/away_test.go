@@ -48,6 +48,20 @@ one  One   terminal  running (unreachable)  edge   admin  AGE  -`)
 	}
 }
 
+func TestHowFarAStartIs(t *testing.T) {
+	env := serve(t)
+	connectAgent(t, env["STREAMSPACE_SERVER"], "edge", strings.TrimSpace(must(t, env, "agents", "key", "edge")))
+	must(t, env, "session", "launch", "terminal", "--id", "pulling")
+	program.Eventually(t, "it is told", 20*time.Second, func() error {
+		return expect(must(t, env, "session", "show", "pulling"), "Progress:  pulling image desk:1, 43 %\n")
+	})
+	for _, listing := range []string{must(t, env, "session", "list"), must(t, env, "session", "show", "pulling", "--output", "json")} {
+		if !strings.Contains(listing, "pulling image desk:1, 43 %") && !strings.Contains(listing, `"percent": 43`) {
+			t.Errorf("it is not in\n%s", listing)
+		}
+	}
+}
+
 func TestAnAgentIsRemovedFromTheCommandLine(t *testing.T) {
 	env := awayAgent(t, "terminal")
 	if status, _, said := run(t, env, "agents", "remove", "edge"); status != 1 || !strings.Contains(said, "--force") {
