@@ -3,6 +3,12 @@ import { ask, difference, keep, launch, live, picture, play, signIn, still, stop
 
 await play(async (context) => {
   const page = await signIn(context);
+  // What nothing here can run is out of the way, with why.
+  const unable = page.getByTestId("unavailable-templates");
+  if (await page.getByTestId("template-webtop-missing").isVisible()) throw new Error("what cannot be launched is in the way");
+  await unable.locator("summary").click();
+  await page.getByTestId("template-webtop-missing").getByText("no online agent is of platform docker or kubernetes").waitFor();
+  await unable.locator("summary").click();
   const session = await launch(page, "desktop");
   await until("the desktop has pixels", async () => (await picture(page)).colours > 8);
   await still(page);

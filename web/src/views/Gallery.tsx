@@ -14,6 +14,8 @@ interface GalleryProps {
 export function Gallery({ model, launch }: GalleryProps): JSX.Element {
   const templates = useStore(model.store, (state) => state.templates);
   const [naming, setNaming] = useState<Template>();
+  const able = templates?.filter((template) => template.available) ?? [];
+  const unable = templates?.filter((template) => !template.available) ?? [];
   return (
     <section aria-labelledby="gallery-heading" class="section">
       <h2 id="gallery-heading">Launch a session</h2>
@@ -23,12 +25,13 @@ export function Gallery({ model, launch }: GalleryProps): JSX.Element {
           There are no templates. Add one as a YAML file to the <code>templates</code> folder of the server's data directory.
         </p>
       )}
-      {templates && templates.length > 0 && (
-        <ul class="gallery" role="list">
-          {availableFirst(templates).map((template) => (
-            <TemplateCard key={template.name} template={template} launch={launch} name={() => setNaming(template)} />
-          ))}
-        </ul>
+      {able.length > 0 && <Cards templates={able} launch={launch} name={setNaming} />}
+      {unable.length > 0 && (
+        // What can be launched is not to be looked for among what cannot.
+        <details class="unable" open={able.length === 0} data-testid="unavailable-templates">
+          <summary>{unable.length === 1 ? "1 template that nothing here can run now" : `${unable.length} templates that nothing here can run now`}</summary>
+          <Cards templates={unable} launch={launch} name={setNaming} />
+        </details>
       )}
       {naming && (
         <LaunchDialog
@@ -44,8 +47,20 @@ export function Gallery({ model, launch }: GalleryProps): JSX.Element {
   );
 }
 
-function availableFirst(templates: readonly Template[]): Template[] {
-  return [...templates].sort((a, b) => Number(b.available) - Number(a.available));
+interface CardsProps {
+  templates: readonly Template[];
+  launch(template: string): void;
+  name(template: Template): void;
+}
+
+function Cards({ templates, launch, name }: CardsProps): JSX.Element {
+  return (
+    <ul class="gallery" role="list">
+      {templates.map((template) => (
+        <TemplateCard key={template.name} template={template} launch={launch} name={() => name(template)} />
+      ))}
+    </ul>
+  );
 }
 
 interface TemplateCardProps {

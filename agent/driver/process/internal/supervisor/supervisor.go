@@ -38,6 +38,8 @@ type supervisor struct {
 	children *children
 	output   *outputLog
 
+	// starter leads to the agent that asked for the start.
+	starter *starter
 	// abandoned is closed when the agent that asked for the start is gone.
 	abandoned <-chan struct{}
 	// stops delivers when somebody asks for the session's end.
@@ -66,12 +68,12 @@ func Run(args []string) int {
 	_ = os.WriteFile("/proc/self/comm", []byte("streamspace"), 0) // for people only
 	closeForeign()
 	syscall.CloseOnExec(runtimedir.StarterFD)
-	starter, err := net.FileConn(os.NewFile(runtimedir.StarterFD, "starter"))
+	starter, err := newStarter(runtimedir.StarterFD)
 	if err != nil || len(args) == 0 {
 		_, _ = fmt.Fprintln(os.Stderr, "supervise is not for people: an agent runs it for each session")
 		return 2
 	}
-	s := &supervisor{children: newChildren(), signals: make(chan os.Signal, 1)}
+	s := &supervisor{starter: starter, children: newChildren(), signals: make(chan os.Signal, 1)}
 	signal.Notify(s.signals, unix.SIGTERM, unix.SIGINT)
 	// One that the agent ignored would be ignored by the session too; what is
 	// handled here, by doing nothing, has its default there.
@@ -81,7 +83,7 @@ func Run(args []string) int {
 		return 0 // the agent has gone, or has changed its mind
 	}
 	s.state = s.assignment.State
-	s.listen(starter, agent)
+	s.listen(agent)
 	// The agent may have gone meanwhile, which abandoned tells better.
 	answer := func(problem *runtimedir.Problem) {
 		_ = json.NewEncoder(starter).Encode(runtimedir.Answer{Problem: problem})
@@ -139,7 +141,7 @@ func closeForeign() {
 }
 
 // listen hears what the agent still has to say, and that it is gone.
-func (s *supervisor) listen(conn net.Conn, agent *json.Decoder) {
+func (s *supervisor) listen(agent *json.Decoder) {
 	assigned, gone := make(chan runtimedir.Assignment, 1), make(chan struct{})
 	s.assigned, s.abandoned = assigned, gone
 	spare := s.assignment.Spare
@@ -149,7 +151,7 @@ func (s *supervisor) listen(conn net.Conn, agent *json.Decoder) {
 		if spare && agent.Decode(&assignment) == nil {
 			assigned <- assignment
 		}
-		_, _ = io.Copy(io.Discard, conn)
+		_, _ = io.Copy(io.Discard, s.starter)
 	}()
 }
 
@@ -220,11 +222,35 @@ func (s *supervisor) abandon() {
 // takes a runtime that is not ready for one that is to be removed.
 func (s *supervisor) given() *runtimedir.Problem {
 	// Not by abandoned, which may be closed a moment later.
-	polled := []unix.PollFd{{Fd: runtimedir.StarterFD, Events: unix.POLLRDHUP}}
-	if n, err := unix.Poll(polled, 0); err == nil && n == 0 {
-		return nil
+	if s.starter.hungUp() {
+		return gone()
 	}
-	return gone()
+	return nil
+}
+
+// starter is a socket to whoever asked for a start.
+type starter struct {
+	net.Conn
+	// fd is what Conn is a copy of, and file keeps the collector from closing it.
+	fd   int
+	file *os.File
+}
+
+func newStarter(fd int) (*starter, error) {
+	file := os.NewFile(uintptr(fd), "starter")
+	conn, err := net.FileConn(file)
+	return &starter{Conn: conn, fd: fd, file: file}, err
+}
+
+// hungUp tells whether the other end is closed.
+func (s *starter) hungUp() bool {
+	polled := []unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLRDHUP}}
+	for {
+		// A signal that is pending, such as the runtime's own, says nothing of it.
+		if n, err := unix.Poll(polled, 0); !errors.Is(err, unix.EINTR) {
+			return err != nil || n != 0
+		}
+	}
 }
 
 func gone() *runtimedir.Problem {
