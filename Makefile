@@ -11,7 +11,7 @@ SEEDS ?= 1000
 FIRST_SEED ?= 1
 
 # The packages whose tests run a Kubernetes.
-NEED_KUBE = $(addprefix ./,$(sort $(patsubst %/,%,$(dir $(shell git ls-files '*_test.go' | xargs grep -l '/test/kube"$$')))))
+TAKE_ALL = $(addprefix ./,$(sort $(patsubst %/,%,$(dir $(shell git ls-files '*_test.go' | xargs grep -l '/test/kube"$$')))))
 
 CONSOLE := internal/console/dist/index.html
 CONSOLE_SOURCES := $(shell find web -path web/node_modules -prune -o -type f -print)
@@ -53,11 +53,11 @@ test: ## Install what the tests need, build, and run all tests
 	$(MAKE) build
 	mkdir -p bin && { $(MAKE) --no-print-directory kube >bin/kube.log 2>&1 & } # while other tests run
 	cd web && npm run --silent check && npm run --silent test
-	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -Fxv "$$($(GO) list $(NEED_KUBE))")
+	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -Fxv "$$($(GO) list $(TAKE_ALL))")
 	$(GO) test -count=1 ./tunnel # what carries streams, which race builds leave out
 	cd bench && $(GO) test -timeout 10m ./...
 	$(MAKE) kube
-	$(GO) test -race -timeout 20m $(NEED_KUBE)
+	$(GO) test -race -timeout 20m $(TAKE_ALL)
 	cd deploy && $(GO) test -timeout 10m ./...
 
 .PHONY: kube
