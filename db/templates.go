@@ -73,6 +73,7 @@ func (d *Database) ApplyTemplate(ctx context.Context, template models.Template, 
 		_, err = t.exec(ctx, `INSERT INTO applied_templates (name, manifest, applied_by, updated_at) VALUES ($1, $2, $3, $4)
 			ON CONFLICT (name) DO UPDATE SET manifest = excluded.manifest, applied_by = excluded.applied_by, updated_at = excluded.updated_at`,
 			template.Metadata.Name, manifest, by, d.at(now))
+		//failpoint:template-uncommitted
 		return err
 	})
 }

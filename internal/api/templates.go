@@ -88,6 +88,7 @@ func (t *templateRoutes) apply(ctx context.Context, input *applyInput) (*output[
 	if err := t.database.ApplyTemplate(ctx, template, by, t.now()); err != nil {
 		return nil, err
 	}
+	//failpoint:template-committed
 	t.logger.InfoContext(ctx, "a template is applied", "template", input.Name, "by", by)
 	return t.show(ctx, &input.TemplateParam)
 }
