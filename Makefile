@@ -10,8 +10,9 @@ FUZZTIME ?= 30s
 SEEDS ?= 1000
 FIRST_SEED ?= 1
 
-# The packages whose tests run a Kubernetes.
-TAKE_ALL = $(addprefix ./,$(sort $(patsubst %/,%,$(dir $(shell git ls-files '*_test.go' | xargs grep -l '/test/kube"$$')))))
+# The packages whose tests run a Docker engine or a Kubernetes, which take all of
+# the machine: one after the other, when those that look at the clock are through.
+TAKE_ALL = $(addprefix ./,$(sort $(patsubst %/,%,$(dir $(shell git ls-files '*_test.go' ':!bench' ':!deploy' | xargs grep -lE '/(test/kube|docker/enginetest)"$$')))))
 
 CONSOLE := internal/console/dist/index.html
 CONSOLE_SOURCES := $(shell find web -path web/node_modules -prune -o -type f -print)
@@ -57,7 +58,7 @@ test: ## Install what the tests need, build, and run all tests
 	$(GO) test -count=1 ./tunnel # what carries streams, which race builds leave out
 	cd bench && $(GO) test -timeout 10m ./...
 	$(MAKE) kube
-	$(GO) test -race -timeout 20m $(TAKE_ALL)
+	$(GO) test -race -p 1 -timeout 20m $(TAKE_ALL)
 	cd deploy && $(GO) test -timeout 10m ./...
 
 .PHONY: kube
