@@ -14,7 +14,7 @@ import (
 	"k8s.io/client-go/transport/spdy"
 )
 
-// of gives the address of what can be done with a pod.
+// doing gives the address of what can be done with a pod.
 func (d *Driver) doing(what, pod string) *url.URL {
 	return d.api.CoreV1().RESTClient().Post().Resource("pods").Namespace(d.config.Namespace).Name(pod).SubResource(what).URL()
 }
