@@ -72,8 +72,8 @@ func (d *Database) RegisterAgent(ctx context.Context, agent models.Agent, now ti
 	}
 	err = d.write(ctx, "register agent", func(ctx context.Context, t *tx) error {
 		inserted, err := t.exec(ctx, `INSERT INTO agents
-			(id, cluster_id, cluster_name, platform, region, home_store, status, capacity, metadata, labels, created_at, updated_at, tally)
-			VALUES ($1, $2, $3, $4, $5, $6, 'offline', $7, $8, $9, $10, $10, $11) ON CONFLICT (id) DO NOTHING`,
+			(id, cluster_id, cluster_name, platform, region, home_store, status, capacity, metadata, labels, created_at, updated_at, tally, epoch)
+			VALUES ($1, $2, $3, $4, $5, $6, 'offline', $7, $8, $9, $10, $10, $11, coalesce((SELECT epoch FROM removed_agents WHERE agent_id = $1), 0)) ON CONFLICT (id) DO NOTHING`,
 			agent.ID, agent.ClusterID, agent.ClusterName, agent.Platform, agent.Region, agent.HomeStore, capacity, metadata, labels, d.at(now), newStamp())
 		if err != nil {
 			return err

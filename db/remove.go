@@ -68,6 +68,8 @@ func (d *Database) RemoveAgent(ctx context.Context, asked Removal, now time.Time
 			`UPDATE agent_commands SET status = 'failed', error_message = 'its agent was removed', completed_at = $2 WHERE agent_id = $1 AND status NOT IN ('completed', 'failed')`,
 			`DELETE FROM api_tokens WHERE kind = 'agent' AND agent_id = $1 AND $2 <> ''`,
 			`DELETE FROM breakers WHERE agent_id = $1 AND $2 <> ''`,
+			`INSERT INTO removed_agents (agent_id, epoch) SELECT id, epoch FROM agents WHERE id = $1 AND $2 <> ''
+				ON CONFLICT (agent_id) DO UPDATE SET epoch = excluded.epoch`,
 			`DELETE FROM agents WHERE id = $1 AND $2 <> ''`,
 		} {
 			if _, err := t.exec(ctx, statement, agent.ID, d.at(now)); err != nil {

@@ -79,8 +79,9 @@ func (p place) world(t *testing.T) drivertest.World {
 		Open: func(t *testing.T) driver.Driver {
 			return p.open(t, kubernetes.Config{AgentID: agentID})
 		},
-		Left: func(t *testing.T, sessionID string) []string { return p.left(t, agentID, sessionID) },
-		Kill: func(t *testing.T, runtime driver.Runtime) { p.kill(t, runtime.Metadata["pod"].(string)) },
+		Dying: func(t *testing.T, calls int, lost bool) driver.Driver { return p.dying(t, agentID, calls, lost) },
+		Left:  func(t *testing.T, sessionID string) []string { return p.left(t, agentID, sessionID) },
+		Kill:  func(t *testing.T, runtime driver.Runtime) { p.kill(t, runtime.Metadata["pod"].(string)) },
 	}
 }
 

@@ -87,7 +87,7 @@ func needRoot(t *testing.T) {
 // passableDir is a directory that every user can pass.
 func passableDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "streamspace-test-")
+	dir, err := os.MkdirTemp("", "ss-") // paths of sockets are short
 	if err != nil {
 		t.Fatal(err)
 	}
