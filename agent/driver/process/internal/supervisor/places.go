@@ -19,8 +19,9 @@ const (
 )
 
 // maxTmp is the longest private directory that is worth being TMPDIR: sockets
-// that programs make there must have names of at most 107 bytes.
-const maxTmp = 70
+// that programs make there must have names of at most 107 bytes, and Chromium's
+// /org.chromium.Chromium.XXXXXX/SingletonSocket takes 45 of them.
+const maxTmp = 107 - 45
 
 // places are directories as the session sees them.
 type places struct {
