@@ -77,6 +77,11 @@ func newPlace(t *testing.T, name string) place {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Kubernetes makes it a moment after the namespace, and refuses pods before.
+	program.Eventually(t, "the namespace has its service account", time.Minute, func() error {
+		_, err := cluster.Admin.CoreV1().ServiceAccounts(name).Get(ctx, "default", meta.GetOptions{})
+		return err
+	})
 	manifest, err := os.Open("../../../deploy/kubernetes/agent-rbac.yaml")
 	if err != nil {
 		t.Fatal(err)

@@ -135,8 +135,15 @@ func (d *Driver) followOnce(w *watch, name string) error {
 		}
 	}
 	exit, err := d.settle(w.ctx, name)
-	if err != nil || exit == nil {
+	switch {
+	case err != nil:
 		return err
+	case exit == nil && exists(d.dir(name)):
+		// It was not followed yet, or not any more: its supervisor came up between the
+		// first look and the second.
+		return d.followOnce(w, name)
+	case exit == nil:
+		return nil
 	}
 	select {
 	case w.exits <- *exit:
