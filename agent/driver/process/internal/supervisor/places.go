@@ -20,7 +20,7 @@ const (
 
 // maxTmp is the longest private directory that is worth being TMPDIR: sockets
 // that programs make there must have names of at most 107 bytes, and Chromium's
-// /org.chromium.Chromium.XXXXXX/SingletonSocket takes 45 of them.
+// /org.chromium.Chromium.abcdef/SingletonSocket takes 45 of them.
 const maxTmp = 107 - 45
 
 // places are directories as the session sees them.
