@@ -121,7 +121,7 @@ func (a *Agent) takeInventory(c *connection) error {
 	for _, ref := range running {
 		// Asked after the list was made: what is not starting any more has started.
 		state := models.SessionRunning
-		if a.executor.starting(ref) {
+		if a.executor.starting(ref) || a.census.starting(ref) {
 			state = models.SessionPending
 		}
 		items = append(items, wire.InventoryItem{SessionID: ref.SessionID, Generation: ref.Generation, State: string(state)})
@@ -250,6 +250,13 @@ func (c *census) replace(runtimes []driver.Runtime, began time.Time) (running []
 		}
 	}
 	return running
+}
+
+// starting tells that the session was last seen to be in the middle of a start.
+func (c *census) starting(ref driver.Ref) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.running[ref].Starting
 }
 
 func (c *census) count() int {

@@ -83,7 +83,10 @@ func (s Spec) TimeLimits() models.TimeLimits {
 // Runtime is a session as it runs.
 type Runtime struct {
 	Ref
-	Protocol  models.Protocol
+	Protocol models.Protocol
+	// Starting tells that its start was interrupted before it could be seen to run:
+	// starting it again goes on with that.
+	Starting  bool
 	StartedAt time.Time
 	// TimeLimits are those of the Spec that it was started with.
 	TimeLimits models.TimeLimits

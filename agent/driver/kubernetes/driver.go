@@ -55,9 +55,6 @@ const (
 	// callWithin one call to the API that is not given up with its caller.
 	tidyWithin = time.Minute
 	callWithin = 30 * time.Second
-	// beginWithin is longer than a start takes from making a pod to letting it run,
-	// the agent's own start in between included.
-	beginWithin = 2 * time.Minute
 	// callsPerSecond and callsAtOnce bound what the API is asked.
 	callsPerSecond, callsAtOnce = 100, 200
 )
@@ -321,11 +318,7 @@ func (d *Driver) Facilities(context.Context, []string) ([]string, error) { retur
 func (d *Driver) Inventory(context.Context) ([]driver.Runtime, error) {
 	var runtimes []driver.Runtime
 	for _, object := range d.pods.GetStore().List() {
-		pod := object.(*core.Pod)
-		// One that was just made and may not run yet is no session, but the beginning of
-		// a start; what is left of one that nobody goes on with is told of later.
-		beginning := gated(pod) && time.Since(pod.CreationTimestamp.Time) < beginWithin
-		if !ended(pod) && !beginning {
+		if pod := object.(*core.Pod); !ended(pod) {
 			runtimes = append(runtimes, runtimeOf(pod))
 		}
 	}
@@ -336,6 +329,7 @@ func (d *Driver) Inventory(context.Context) ([]driver.Runtime, error) {
 func runtimeOf(pod *core.Pod) driver.Runtime {
 	runtime := driver.Runtime{Ref: refOf(pod), Protocol: models.Protocol(pod.Labels[labelProtocol]), TimeLimits: limitsOf(pod),
 		StartedAt: pod.CreationTimestamp.UTC(), Metadata: map[string]any{"pod": pod.Name, "namespace": pod.Namespace}}
+	runtime.Starting = stateOf(pod).Running == nil
 	if pod.Spec.NodeName != "" {
 		runtime.Metadata["node"] = pod.Spec.NodeName
 	}

@@ -127,11 +127,11 @@ func TestInterruptedStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := p.open(t, kubernetes.Config{AgentID: "interrupted"})
-	if inventory, err := again.Inventory(limited(t)); err != nil || len(inventory) != 1 || inventory[0].Ref != first("owner") {
+	if inventory, err := again.Inventory(limited(t)); err != nil || len(inventory) != 1 || inventory[0].Ref != first("owner") || !inventory[0].Starting {
 		t.Fatalf("the inventory is %v, %v", inventory, err)
 	}
-	if _, err := again.Start(limited(t), keeping("owner")); err != nil {
-		t.Fatal(err)
+	if finished, err := again.Start(limited(t), keeping("owner")); err != nil || finished.Starting {
+		t.Fatalf("finished it is %+v, %v", finished, err)
 	}
 	if err := again.Stop(limited(t), first("owner")); err != nil {
 		t.Fatal(err)
