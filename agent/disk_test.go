@@ -135,6 +135,8 @@ func TestAnInventoryTellsWhatIsBeingStarted(t *testing.T) {
 	p, m := newPlane(t), newMachine()
 	ref := driver.Ref{SessionID: "slow", Generation: 1}
 	m.running[driver.Ref{SessionID: "runs", Generation: 1}] = driver.Runtime{Ref: driver.Ref{SessionID: "runs", Generation: 1}}
+	// One that an earlier run of the agent has begun, and nobody goes on with yet.
+	m.running[driver.Ref{SessionID: "begun", Generation: 1}] = driver.Runtime{Ref: driver.Ref{SessionID: "begun", Generation: 1}, Starting: true}
 	gate := newHanging()
 	m.starting = func(ctx context.Context, spec driver.Spec) error {
 		m.mu.Lock()
@@ -156,7 +158,7 @@ func TestAnInventoryTellsWhatIsBeingStarted(t *testing.T) {
 			for _, item := range into[wire.Inventory](l, n, wire.TypeInventory).Items {
 				items[item.SessionID] = item.State
 			}
-			if items["runs"] != "running" {
+			if items["runs"] != "running" || items["begun"] != "pending" {
 				t.Fatalf("it lists %v", items)
 			}
 			if items["slow"] == state {
